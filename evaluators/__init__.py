@@ -1,0 +1,1 @@
+"""Running untrusted programs: policy, compilation, sealed workers, typed outcomes."""

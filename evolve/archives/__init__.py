@@ -1,0 +1,1 @@
+"""Archives of the programs worth keeping, one class per file."""

@@ -1,0 +1,54 @@
+"""Programs: source text that defines a problem's hooks, and where it came from."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+
+from evaluators.outcome import Ok, Outcome
+
+
+@dataclass(frozen=True)
+class Program:
+    """Source text of a candidate, with its origin. ``id`` counts from 0 within a run."""
+
+    id: int
+    source: str
+    origin: str  # baseline, genetic, llm, import
+    operator: str = ""  # what made it: mutate, crossover, rewrite, diff; a baseline's name
+    parents: tuple[int, ...] = ()
+    thought: str = ""  # the idea in words, where the proposer gave one
+
+    @property
+    def key(self) -> str:
+        """Hash of the canonical form: equal for renamed comments, docstrings and layout."""
+        return canonical_key(self.source)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A program and the outcome of its evaluation on train."""
+
+    program: Program
+    outcome: Outcome
+
+    def objective(self, name: str) -> float:
+        """Value of one objective on train; only for candidates whose outcome is Ok."""
+        assert isinstance(self.outcome, Ok)
+        return self.outcome.objectives[name]
+
+
+def canonical_key(source: str) -> str:
+    """Hash of the syntax tree without comments, docstrings and layout.
+
+    Raises
+    ------
+    SyntaxError
+        If source does not parse.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Proposers: what turns a proposal into source text."""

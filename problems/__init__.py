@@ -1,0 +1,1 @@
+"""Problems: decision problems with simulators, instances, baselines and verifiers."""

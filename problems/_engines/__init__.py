@@ -1,0 +1,1 @@
+"""Simulation kernels shared by families of problems."""

@@ -1,0 +1,201 @@
+"""The problem contract: what each file ``problems/<family>/<problem>.py`` declares.
+
+A problem is one decision problem: the hooks a candidate must define, the simulator that calls
+them, instances by split, objectives, baselines and a verifier. Everything here is trusted code;
+only hooks come from candidates, and they reach a simulator as compiled function arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+Direction = Literal["min", "max"]
+ReferenceKind = Literal["optimum", "best known", "lower bound"]
+
+
+class Infeasible(ValueError):
+    """A solution breaks a rule of its problem; the message names the rule, value and place."""
+
+
+class NonFiniteScore(ArithmeticError):
+    """A hook returned NaN or an infinity; raised by simulators, also from compiled code."""
+
+
+class BadInstance(ValueError):
+    """A user's instance file breaks its format; the message names file, line and rule."""
+
+
+class Quantity(NamedTuple):
+    """One number that a hook may read."""
+
+    name: str
+    unit: str
+    doc: str
+
+
+def quantities(argument: type) -> list[Quantity]:
+    """Fields of a hook's argument, a NamedTuple of ``Annotated[float, unit, doc]``.
+
+    Raises
+    ------
+    TypeError
+        If a field is not annotated in that form: units are part of the contract.
+    """
+    found = []
+    for name, hint in typing.get_type_hints(argument, include_extras=True).items():
+        notes = getattr(hint, "__metadata__", ())
+        if typing.get_origin(hint) is not typing.Annotated or hint.__origin__ is not float or len(notes) != 2:
+            raise TypeError(f"{argument.__name__}.{name} must be Annotated[float, unit, doc], got {hint!r}")
+        found.append(Quantity(name, *notes))
+    return found
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A function the candidate must define; it returns one float."""
+
+    name: str
+    arguments: Mapping[str, type]  # argument name -> NamedTuple of Annotated[float, unit, doc]
+    doc: str  # what the returned number means, e.g. "The lowest is dispatched first."
+
+    @property
+    def signature(self) -> str:
+        """``priority(op, shop) -> float``."""
+        return f"{self.name}({', '.join(self.arguments)}) -> float"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One number that a program is judged by.
+
+    ``kind`` says how it follows from the raw metric ``of`` of each instance:
+    ``mean`` is the mean of raw values; ``gap`` the mean of 100 (raw / reference - 1) over the
+    instances whose reference is positive; ``ratio_of_sums`` is 100 (sum raw / sum reference - 1);
+    ``decision_time`` the simulation's CPU time per decision in ns (``of`` is ignored).
+    """
+
+    name: str
+    title: str
+    unit: str
+    kind: Literal["mean", "gap", "ratio_of_sums", "decision_time"]
+    of: str = ""
+    direction: Direction = "min"
+    # Differences below this do not count when programs are archived: absolute, in unit, or
+    # a share of the value where relative is set.
+    resolution: float = 0.0
+    relative: bool = False
+
+
+class Reference(NamedTuple):
+    """A value that a raw metric is compared with."""
+
+    value: float
+    kind: ReferenceKind
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One input of a problem. ``data`` is the problem's own NamedTuple of frozen arrays."""
+
+    name: str
+    group: str
+    data: Any
+    references: Mapping[str, Reference] = field(default_factory=dict)  # by raw metric
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published method, with its citation.
+
+    A *rule* is a program of the same kind as candidates (``hooks`` maps each hook to the Python
+    function that fills it). A *procedure* is trusted code with its own budget (``solve`` maps
+    instance data to a solution): it is an opponent, never a seed.
+    """
+
+    name: str
+    title: str
+    citation: str
+    hooks: Mapping[str, Callable[..., float]] = field(default_factory=dict)
+    solve: Callable[[Any], Any] | None = None
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it is a program of the same kind as candidates."""
+        return self.solve is None
+
+    @cached_property
+    def source(self) -> str:
+        """The rule as a candidate's module: each function under its hook's name.
+
+        The functions may use ``math`` and nothing else of the module they stand in.
+        """
+        parts = []
+        for hook, function in self.hooks.items():
+            text = textwrap.dedent(inspect.getsource(function))
+            text = re.sub(rf"\bdef {function.__name__}\b", f"def {hook}", text, count=1)
+            # Annotations serve the type checker where the rule is written; a candidate has none.
+            parts.append(re.sub(r"\A(def \w+)\((.*?)\).*?:\n", _bare_signature, text, count=1, flags=re.DOTALL))
+        header = "import math\n\n\n" if any("math." in part for part in parts) else ""
+        return header + "\n\n".join(parts)
+
+
+def _bare_signature(match: re.Match[str]) -> str:
+    names = [part.split(":")[0].strip() for part in match[2].split(",") if part.strip()]
+    return f"{match[1]}({', '.join(names)}):\n"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything the framework knows of one problem. See docs/adding-a-problem.md."""
+
+    module: str  # __name__ of the declaring module; the problem's name is its path
+    title: str
+    statement: str  # Markdown, for people and prompts: rules, what a hook sees, what it may not know
+    hooks: tuple[Hook, ...]
+    objectives: tuple[Objective, ...]  # the first is the one that champions are chosen by
+    splits: Mapping[str, Callable[[], Sequence[Instance]]]  # train, valid, test, shift-*
+    probes: Callable[[], Sequence[Instance]]  # tiny instances: equal solutions there, equal behaviour
+    # Decoder name -> kernel(data, *hooks, theta) -> solution; the first is the default. Every
+    # table names the decoder: it can matter more than the rule.
+    simulators: Mapping[str, Callable[..., Any]]
+    solution: type  # NamedTuple of arrays that a simulator returns
+    decisions: Callable[[Any], int]  # data -> number of decisions in one simulation
+    verify: Callable[[Any, Any], None]  # (data, solution): raises Infeasible
+    measure: Callable[[Any, Any], Mapping[str, float]]  # (data, solution) -> raw metrics
+    raw_units: Mapping[str, str]  # raw metric -> unit
+    lower_bounds: Callable[[Any], Mapping[str, float]]  # data -> a proved bound per raw metric
+    baselines: tuple[Baseline, ...]
+    read: Callable[[Path], Sequence[Instance]]  # the problem's public text format; raises BadInstance
+    format: str  # that format in one line
+
+    @property
+    def name(self) -> str:
+        """``shop/job_shop`` for the module ``problems.shop.job_shop``."""
+        return "/".join(self.module.split(".")[1:])
+
+    @property
+    def primary(self) -> Objective:
+        """The objective that champions are chosen by."""
+        return self.objectives[0]
+
+    @property
+    def default_decoder(self) -> str:
+        """The decoder used where none is named."""
+        return next(iter(self.simulators))
+
+    @property
+    def rules(self) -> tuple[Baseline, ...]:
+        """The baselines that are programs."""
+        return tuple(b for b in self.baselines if b.is_rule)
+
+    def baseline(self, name: str) -> Baseline | None:
+        """The baseline of that name, or None."""
+        return next((b for b in self.baselines if b.name == name), None)

@@ -1,0 +1,1 @@
+"""Shop scheduling: jobs that visit several machines."""
