@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import types
+from numba.core.caching import FunctionCache
 
 
 def _digest() -> str:
@@ -37,9 +39,38 @@ KERNEL_CACHE = _folder()
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel in numba nopython mode, cached on disk in KERNEL_CACHE."""
-    # The locator is chosen when a function is decorated: the user's own setting is put back.
-    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, KERNEL_CACHE
+    return _compiled(function, forceinline=False)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a step of kernels into each of its callers.
+
+    A call that passes a tuple of arrays counts a reference up and down for each of them, in atomic
+    instructions; inlined, most of that goes away. Steps of 100 ns run three to five times faster.
+    """
+    return _compiled(function, forceinline=True)
+
+
+class _SharedCache(FunctionCache):
+    """Keeps out what was specialised on a caller's own function.
+
+    The index of a kernel is pickled with the types it was compiled for. One entry for a function of
+    some script would make every other process import that script, or fail.
+    """
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        arguments = sig if isinstance(sig, tuple) else sig.args
+        if not any(isinstance(argument, types.Dispatcher) for argument in arguments):
+            super().save_overload(sig, data)
+
+
+def _compiled(function: Callable[..., Any], *, forceinline: bool) -> Any:
+    dispatcher: Any = numba.njit(forceinline=forceinline)(function)
+    # The locator is chosen when the cache is made: the user's own setting is put back.
+    config: Any = numba.config
+    previous, config.CACHE_DIR = config.CACHE_DIR, KERNEL_CACHE
     try:
-        return numba.njit(cache=True)(function)
+        dispatcher._cache = _SharedCache(function)
     finally:
-        numba.config.CACHE_DIR = previous
+        config.CACHE_DIR = previous
+    return dispatcher

@@ -93,6 +93,10 @@ class Objective:
     resolution: float = 0.0
     relative: bool = False
 
+    def loss(self, value: float) -> float:
+        """The value with its sign turned so that lower is better: the only place that does."""
+        return value if self.direction == "min" else -value
+
 
 class Reference(NamedTuple):
     """A value that a raw metric is compared with."""
@@ -125,6 +129,7 @@ class Baseline:
     citation: str
     hooks: Mapping[str, Callable[..., float]] = field(default_factory=dict)
     solve: Callable[[Any], Any] | None = None
+    costly: bool = False  # left out of the report that ends each run, for its time
 
     @property
     def is_rule(self) -> bool:

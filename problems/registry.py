@@ -17,10 +17,7 @@ class UnknownProblem(LookupError):
 
 def names() -> list[str]:
     """Names of all problems, sorted, found without importing any of them."""
-    return sorted(
-        f"{path.parent.name}/{path.stem}"
-        for path in _ROOT.glob("[!_]*/[!_]*.py")
-    )
+    return sorted(f"{path.parent.name}/{path.stem}" for path in _ROOT.glob("[!_]*/[!_]*.py"))
 
 
 def load(name: str) -> Problem:
