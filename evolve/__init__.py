@@ -12,7 +12,7 @@ __all__ = ["load_heuristic", "run"]
 
 def __getattr__(name: str) -> Any:
     if name == "run":
-        from evolve.loop import run
+        from evolve.session import run
 
         return run
     if name == "load_heuristic":

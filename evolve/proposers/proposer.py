@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from evolve.program import Candidate
 from evolve.strategies.strategy import Proposal
+
+# What one model call cost: model, reply (as it came), input_tokens, output_tokens, usd (None where no
+# price is known) and seconds; empty where no model was called. The budget is settled already: this
+# is for the journal.
+Spend = dict[str, object]
 
 
 class EditRefused(Exception):
-    """The answer is no program: nothing to edit, a no-op, a non-matching or a protected edit."""
+    """The answer is no program: nothing to edit, a no-op, a non-matching or a protected edit.
+
+    ``spend`` is what the answer cost all the same.
+    """
+
+    def __init__(self, reason: str, spend: Spend | None = None) -> None:
+        super().__init__(reason)
+        self.spend: Spend = spend or {}
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A child's source text, and the idea in words where there is one."""
+    """A child's source text, the idea in words where there is one, and what it cost."""
 
     source: str
     thought: str = ""
+    spend: Spend = field(default_factory=dict)
 
 
 class Proposer(ABC):
@@ -27,6 +42,8 @@ class Proposer(ABC):
 
     origin: str
     operators: tuple[str, ...]
+    # The evaluated baselines, which a run sets before the first proposal; prompts compare with them.
+    baselines: Sequence[Candidate] = ()
 
     @abstractmethod
     async def propose(self, proposal: Proposal, rng: np.random.Generator) -> Draft:
@@ -37,3 +54,11 @@ class Proposer(ABC):
         EditRefused
             If no new program came out; the loop records it as Rejected at stage edit.
         """
+
+    async def prepare(self) -> None:
+        """Do beforehand what takes seconds and costs nothing, e.g. imports."""
+        return
+
+    async def close(self) -> None:
+        """Give back what it holds open."""
+        return

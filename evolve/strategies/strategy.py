@@ -40,6 +40,9 @@ class Strategy(ABC):
     telling its journal again.
     """
 
+    def __init__(self, problem: Problem) -> None:
+        self._primary = problem.primary
+
     @abstractmethod
     def ask(self, view: View, rng: np.random.Generator) -> Proposal:
         """Choose an operator and parents."""

@@ -1,0 +1,63 @@
+"""Default runs over several seeds: does the champion's gain on valid carry over to test?
+
+python benchmarks/seeds.py shop/job_shop --seeds 5
+
+Prints a Markdown table, a row per seed: champion and best baseline on valid and test, the paired
+difference on test with its 95 % interval, seconds, and what the report says in words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import evolve
+from evolve.store import Store
+from problems import registry
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("problem")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--evaluations", type=int, default=None)
+    parser.add_argument("--keep", type=Path, default=None, help="folder to keep the runs in")
+    arguments = parser.parse_args()
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="evolve-seeds-"))
+    primary = registry.load(arguments.problem).primary
+    print(f"| seed | evaluations | valid | baseline | test | baseline | difference on test [95 %] | improved | s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for seed in range(arguments.seeds):
+        started = time.perf_counter()
+        out = evolve.run(arguments.problem, seed=seed, out=folder / f"seed-{seed}", evaluations=arguments.evaluations)
+        print(row(out, primary.name, seed, time.perf_counter() - started), flush=True)
+    if arguments.keep is None:
+        shutil.rmtree(folder)
+
+
+def row(out: Path, objective: str, seed: int, seconds: float) -> str:
+    """One line of the table."""
+    with Store(out) as store:
+        report, counts = store.meta("report"), store.counts()
+    cells = [str(seed), str(sum(n for kind, n in counts.items() if kind != "rejected"))]
+    interval = None
+    for split in ("valid", "test"):
+        rows = {r["name"]: r for r in report["splits"][split]["programs"]}
+        champion = next(r for r in rows.values() if r["id"] == report["champion"])
+        baseline = rows[report["best_baseline"]]
+        cells += [f"{r['objectives'][objective]:.3f}" for r in (champion, baseline)]
+        interval = champion.get("against_baseline", {}).get(objective)
+    beside = f"{interval['difference']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else "-"
+    return (
+        "| "
+        + " | ".join([*cells, beside, "yes" if report["improved"] else "no", f"{seconds:.0f}"])
+        + " |\n"
+        + "".join(f"<!-- {sentence} -->\n" for sentence in report["words"])
+    )
+
+
+if __name__ == "__main__":
+    main()

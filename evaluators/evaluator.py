@@ -1,0 +1,245 @@
+"""Evaluating programs: admission here, everything that runs in sealed workers, scoring here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import difflib
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from evaluators import wire
+from evaluators.limits import Limits, available_cores
+from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
+from evaluators.policy import Rejection, admit
+from evaluators.scoring import score, solve_procedure
+from evaluators.zygote import Ended, LayersMissing, Zygote, ZygoteLost
+from problems import registry
+from problems.problem import Instance, Problem
+
+__all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
+
+
+class SandboxUnavailable(RuntimeError):
+    """A layer of the sandbox is missing on this machine; the message names it and the way out."""
+
+
+class Evaluator:
+    """Runs programs of one problem, each in a sealed worker of its own.
+
+    Parameters
+    ----------
+    problem : str or Problem
+        A problem, or its name.
+    decoder : str, optional
+        Which of the problem's simulators; default its first.
+    workers : int, optional
+        How many programs run at once; default one per available core. Others wait.
+    limits : Limits
+        Of one evaluation.
+    sets : mapping of str to Path
+        Splits to read from the user's own file or folder, in the problem's format.
+    allow_weak_sandbox : bool
+        Run although the kernel lacks a layer.
+    """
+
+    # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
+    task = "evaluators.worker:evaluate"
+
+    def __init__(  # every other is optional
+        self,
+        problem: str | Problem,
+        *,
+        decoder: str | None = None,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        sets: Mapping[str, Path] | None = None,
+        allow_weak_sandbox: bool = False,
+    ) -> None:
+        self.problem = registry.load(problem) if isinstance(problem, str) else problem
+        self.decoder = decoder or self.problem.default_decoder
+        self.limits = limits or Limits()
+        self._sets = {split: Path(path).absolute() for split, path in (sets or {}).items()}
+        _check_known("decoder", self.decoder, self.problem.simulators)
+        self._workers = available_cores() if workers is None else workers
+        if self._workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self._weak = allow_weak_sandbox
+        self._slots = asyncio.Semaphore(self._workers)
+        self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._loaded: list[str] = []
+        self._instances: dict[str, Sequence[Instance]] = {}
+        self._zygote: Zygote | None = None
+        self._layout: list[wire.Layout] = []
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Start the zygote: import, compile and warm up what all programs share.
+
+        Raises
+        ------
+        SandboxUnavailable
+            If a layer of the sandbox is missing and a weak one was not allowed.
+        """
+        zygote = Zygote(
+            {
+                "module": self.problem.module,
+                "decoder": self.decoder,
+                "task": self.task,
+                "sets": {split: str(path) for split, path in self._sets.items()},
+                "timeout_s": self.limits.timeout_s,
+                "memory_bytes": self.limits.memory_bytes,
+                "weak": self._weak,
+            },
+            self.limits,
+        )
+        try:
+            await zygote.start(self._loaded)
+        except LayersMissing as missing:
+            layers = ", ".join(missing.args)
+            raise SandboxUnavailable(
+                f"this machine lacks a layer of the sandbox: {layers} (see: evolve doctor); "
+                "to run programs without it, add --allow-weak-sandbox"
+            ) from None
+        self._zygote, self._layout = zygote, zygote.layout
+
+    async def close(self) -> None:
+        """End the zygote and every worker; evaluations under way are abandoned."""
+        self._closed = True
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            await zygote.close()
+
+    def instances(self, split: str) -> Sequence[Instance]:
+        """The instances of a split, in the order of every list in an outcome.
+
+        Raises
+        ------
+        BadInstance
+            If the user's file breaks its format.
+        ValueError
+            If there is no such split.
+        """
+        if split not in self._instances:
+            _check_known("split", split, self.problem.splits.keys() | self._sets.keys())
+            if split in self._sets:
+                self._instances[split] = self.problem.read(self._sets[split])
+            else:
+                self._instances[split] = self.problem.splits[split]()
+        return self._instances[split]
+
+    async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
+        """Evaluate a program on a split; with ``probe`` also fingerprint its decisions.
+
+        Every end of a program is an outcome. What is raised is not about the program: a bad
+        instance file, a verifier that contradicts a bound, an evaluator that was closed.
+        """
+        try:
+            self._admit(source)
+        except Rejection as refusal:
+            return Rejected("admit", str(refusal))
+        instances = self.instances(split)
+        await self._load(split)
+        async with self._slots:
+            asked_at_s = time.monotonic()
+            ended = await self._run(source, split, probe)
+            if isinstance(ended, Failure):
+                return ended
+            # Within the slot: scoring uses a core too.
+            return self._judge(ended, instances, asked_at_s)
+
+    def _admit(self, source: str) -> None:
+        admit(source, self.problem)
+
+    async def _load(self, split: str) -> None:
+        """Have the zygote load a split, while nothing runs."""
+        async with self._loading:
+            if split in self._loaded:
+                return
+            async with contextlib.AsyncExitStack() as slots:
+                for _ in range(self._workers):
+                    await slots.enter_async_context(self._slots)
+                await (await self._running()).load(split)
+                self._loaded.append(split)
+
+    async def _run(self, source: str, split: str, probe: bool) -> Ended | Failure:
+        """Run a program; if the zygote dies under it through no fault of its own, run it again."""
+        for _ in range(2):
+            zygote = await self._running()
+            try:
+                return await zygote.run(source, split, probe=probe)
+            except ZygoteLost as lost:
+                if lost.guilty:
+                    return self._timed_out()
+        return Crashed("run", "the zygote died twice while this program ran")
+
+    async def _running(self) -> Zygote:
+        """The zygote; a new one if it was lost."""
+        async with self._starting:
+            if self._zygote is None:
+                raise RuntimeError("the evaluator is closed" if self._closed else "the evaluator was not started")
+            if self._zygote.lost:
+                await self._zygote.close()
+                await self.start()
+            return self._zygote
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
+
+    def _judge(self, ended: Ended, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
+        """From how a worker ended and what it wrote to an outcome."""
+        if ended.fate == "timed out" or ended.code == -signal.SIGXCPU:
+            return self._timed_out()
+        if ended.fate == "flooded":
+            return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
+        if ended.code < 0:
+            return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
+        if ended.code > 0 or not ended.answer:
+            return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
+        try:
+            answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(instances))
+        except wire.BadAnswer as bad:
+            return Crashed("run", f"the worker's answer is malformed: {bad}")
+        if isinstance(answer, Failure):
+            return answer
+        received_at_s = time.monotonic()
+        outcome = score(self.problem, instances, answer.solutions, answer.nanoseconds)
+        if not isinstance(outcome, Ok):
+            return outcome
+        cost = {
+            "seal_s": max(0.0, answer.sealed_at_s - asked_at_s),
+            "compile_s": answer.compile_s,
+            "run_s": answer.run_s,
+            "transfer_s": max(0.0, received_at_s - answer.sealed_at_s - answer.compile_s - answer.run_s),
+            "score_s": time.monotonic() - received_at_s,
+        }
+        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name} (the machine may be out of memory)" if number == signal.SIGKILL else name
+
+
+def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(sorted(known))}")

@@ -1,0 +1,145 @@
+"""What a worker sends to the trusted process: a fixed binary form that cannot hold code.
+
+An answer is one byte for its kind, then either a typed failure (two bytes and text) or numbers
+and arrays. The reader believes nothing: lengths, types and dimensions are checked against what
+the simulator returns, and whatever does not fit is a BadAnswer.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluators.outcome import FAILURES, CompileError, Crashed, Failure, NonFinite, OutOfMemory
+
+_STAGES = ("compile", "run")
+# What a worker may say of itself; the rest is decided outside of it.
+_KINDS = (CompileError.kind, Crashed.kind, NonFinite.kind, OutOfMemory.kind)
+_DTYPES = tuple(np.dtype(t).str for t in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"))
+_MAX_REASON_BYTES = 1_000
+_HEADER = struct.Struct("<I4d32s")  # instances; seconds; fingerprint
+_ARRAY = struct.Struct("<BB")  # dtype, dimensions
+
+
+class BadAnswer(ValueError):
+    """A worker's answer that no honest worker gives."""
+
+
+class Layout(NamedTuple):
+    """Type of one array of a solution."""
+
+    dtype: str
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A worker's solutions, unverified, with the CPU time of each simulation."""
+
+    solutions: list[Any]  # NamedTuples of arrays, writable
+    nanoseconds: list[int]
+    fingerprint: str
+    sealed_at_s: float  # on the clock time.monotonic, which all processes share
+    compile_s: float
+    run_s: float
+
+
+def encode_failure(kind: str, stage: str, reason: str) -> bytes:
+    """A failure that the worker itself noticed."""
+    text = reason.encode("utf-8", "replace")[:_MAX_REASON_BYTES]
+    return b"F" + bytes([_KINDS.index(kind), _STAGES.index(stage)]) + text
+
+
+def encode_answer(answer: Answer, fingerprint: bytes) -> bytes:
+    """All solutions, as raw arrays."""
+    seconds = (answer.sealed_at_s, answer.compile_s, answer.run_s, 0.0)
+    parts = [b"S", _HEADER.pack(len(answer.solutions), *seconds, fingerprint)]
+    for solution, nanoseconds in zip(answer.solutions, answer.nanoseconds, strict=True):
+        parts.append(struct.pack("<Q", nanoseconds))
+        parts += [_encode_array(np.asarray(field)) for field in solution]
+    return b"".join(parts)
+
+
+def _encode_array(array: np.ndarray) -> bytes:
+    array = array.view(np.uint8) if array.dtype == np.bool_ else array
+    head = _ARRAY.pack(_DTYPES.index(array.dtype.str), array.ndim)
+    return head + struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes()
+
+
+def decode(data: bytes, solution: type, layouts: Sequence[Layout], instances: int) -> Answer | Failure:
+    """Read an answer; every array is copied out of the message.
+
+    Raises
+    ------
+    BadAnswer
+        If the message is not exactly ``instances`` solutions of the given layouts, or a failure.
+    """
+    reader = _Reader(data)
+    kind = reader.take(1)
+    if kind == b"F":
+        return _decode_failure(reader)
+    if kind != b"S":
+        raise BadAnswer("it is neither solutions nor a failure")
+    count, sealed_at_s, compile_s, run_s, _, fingerprint = reader.unpack(_HEADER)
+    if count != instances:
+        raise BadAnswer(f"{count} solutions for {instances} instances")
+    if not all(math.isfinite(s) and s >= 0 for s in (sealed_at_s, compile_s, run_s)):
+        raise BadAnswer("times are not finite and non-negative")
+    solutions, nanoseconds = [], []
+    for _ in range(instances):
+        nanoseconds.append(reader.unpack(struct.Struct("<Q"))[0])
+        solutions.append(solution(*(_decode_array(reader, layout) for layout in layouts)))
+    if reader.left:
+        raise BadAnswer(f"{reader.left} bytes follow the last solution")
+    digest = fingerprint.hex() if any(fingerprint) else ""
+    return Answer(solutions, nanoseconds, digest, sealed_at_s, compile_s, run_s)
+
+
+def _decode_failure(reader: _Reader) -> Failure:
+    kind, stage = reader.take(2)
+    if kind >= len(_KINDS) or stage >= len(_STAGES) or reader.left > _MAX_REASON_BYTES:
+        raise BadAnswer("it is a failure of no known kind")
+    text = reader.take(reader.left).decode("utf-8", "replace")
+    # Control characters could redraw a terminal.
+    reason = "".join(c if c.isprintable() else " " for c in text)
+    return FAILURES[_KINDS[kind]](_STAGES[stage], reason)
+
+
+def _decode_array(reader: _Reader, layout: Layout) -> np.ndarray:
+    tag, dimensions = reader.unpack(_ARRAY)
+    logical = np.dtype(layout.dtype)
+    stored = np.dtype(np.uint8) if logical == np.bool_ else logical
+    if tag >= len(_DTYPES) or _DTYPES[tag] != stored.str or dimensions != layout.dimensions:
+        raise BadAnswer(f"an array is not {logical} with {layout.dimensions} dimensions")
+    shape = reader.unpack(struct.Struct(f"<{dimensions}q"))
+    size = math.prod(shape)
+    if min(shape, default=0) < 0 or size * stored.itemsize > reader.left:
+        raise BadAnswer(f"an array of shape {shape} does not fit the message")
+    values = np.frombuffer(reader.take(size * stored.itemsize), stored).reshape(shape)
+    return values.astype(logical)
+
+
+class _Reader:
+    """A message, read from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data)
+
+    def take(self, size: int) -> bytes:
+        if size > len(self._data):
+            raise BadAnswer("it ends too early")
+        taken, self._data = self._data[:size], self._data[size:]
+        return bytes(taken)
+
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        return form.unpack(self.take(form.size))

@@ -1,0 +1,1 @@
+"""The commands of the `evolve` program, one file per group."""

@@ -1,0 +1,85 @@
+"""``evolve run`` and ``evolve resume``: start and continue a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evolve import session, tables
+from evolve.commands.options import Run, WeakSandbox, load_problem
+from evolve.config import RunConfig
+from evolve.errors import UserError
+from evolve.progress import Progress
+from evolve.store import Store
+from problems import registry
+
+_Text = str | None
+_Folder = Path | None
+
+
+def run(
+    problem: Annotated[str | None, typer.Argument(help="e.g. shop/job_shop; see evolve problems")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="litellm model string; may be given several times.")] = None,
+    api_base: Annotated[_Text, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
+    proposer: Annotated[_Text, typer.Option(help="genetic (default, no key needed) or llm.")] = None,
+    strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
+    evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens, in and out, that may be used.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Wall-clock seconds of search.")] = None,
+    price: Annotated[list[str] | None, typer.Option(help="MODEL=IN,OUT dollars per million tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the models.")] = None,
+    reasoning_effort: Annotated[_Text, typer.Option(help="Passed to the models as it is.")] = None,
+    decoder: Annotated[_Text, typer.Option(help="A decoder of the problem.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
+    train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
+    valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
+    test: Annotated[_Folder, typer.Option(help="Your own instances to report on.")] = None,
+    out: Annotated[_Folder, typer.Option(help="The run's folder; default runs/<problem>-<time>.")] = None,
+    config: Annotated[_Folder, typer.Option(help="TOML file of settings; flags win over it.")] = None,
+    allow_weak_sandbox: WeakSandbox = False,
+) -> None:
+    """Search for a heuristic; keep the run in its folder and end with a report on test."""
+    given: dict[str, Any] = {
+        "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
+        "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
+        "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
+        "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
+        "valid": valid, "test": test, "out": out, "allow_weak_sandbox": allow_weak_sandbox or None,
+    }  # fmt: skip
+    settings = {key: value for key, value in given.items() if value is not None}
+    if config is None and problem is None:
+        raise UserError(f"name a problem: {', '.join(registry.names())}")
+    resolved = RunConfig.load(config, **settings) if config else RunConfig.make(**settings)
+    _follow(resolved.problem, resolved.out, lambda progress: session.start(resolved, on_status=progress.update))
+
+
+def resume(run: Run) -> None:
+    """Continue an interrupted run where its journal ends."""
+    with Store(run) as store:
+        if store.meta("status") == "finished":
+            tables.console.print(f"{run}: finished; nothing to continue", markup=False)
+            return
+        problem = store.config.problem
+    _follow(problem, run, lambda progress: session.resume(run, on_status=progress.update))
+
+
+def _follow(problem_name: str, folder: Path | None, work: Callable[[Progress], Path]) -> None:
+    """Show the progress of a run, then its report and champion."""
+    problem = load_problem(problem_name)
+    tables.show(f"run folder: {folder}")
+    try:
+        with Progress(problem) as progress:
+            folder = work(progress)
+    except KeyboardInterrupt:
+        tables.show(f"\ninterrupted; everything evaluated is kept. Continue: evolve resume {folder}")
+        raise
+    with Store(folder) as store:
+        champion, report = store.meta("champion"), store.meta("report")
+        tables.show(*tables.report_tables(problem, report))
+        tables.show(f"\nchampion: program {champion}\n{store.program(champion).source}")
+    tables.show(f"inspect: evolve show {folder}    export: evolve export {folder} -o rule.py")

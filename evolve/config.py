@@ -1,0 +1,166 @@
+"""One run = one TOML file: frozen, typed settings, read once."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import tomli_w
+
+from evolve.errors import UserError
+from evolve.strategies import registry as strategies
+from problems import registry
+
+# Chosen so that the default run of shop/job_shop ends within three minutes on two cores
+# (benchmarks/default_run.py); an LLM's evaluations are bounded by money and patience instead.
+DEFAULT_EVALUATIONS = {"genetic": 2500, "llm": 200}
+DEFAULT_STRATEGY = "steady_state"
+# How many proposals may be under way beyond the last one told. Fixed, and not the number of
+# workers, so that a run's archive does not depend on the machine.
+WINDOW = 16
+
+
+class RunConfig(pydantic.BaseModel):
+    """Settings of one run; ``run.toml`` holds them resolved."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    problem: str
+    out: Path | None = None  # the run's folder; default runs/<problem>-<time>
+    decoder: str | None = None  # None: the problem's default
+    proposer: Literal["genetic", "llm"] | None = None  # None: llm if a model is named
+    strategy: str = DEFAULT_STRATEGY
+    model: tuple[str, ...] = ()  # litellm model strings; tried in turn
+    api_base: str | None = None  # an OpenAI-compatible server
+    temperature: float | None = None
+    reasoning_effort: str | None = None
+    price: tuple[str, ...] = ()  # MODEL=IN,OUT in dollars per million tokens
+    evaluations: int | None = None
+    max_usd: float | None = None
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    seed: int = 0
+    workers: int | None = None  # evaluations at once; None: one per core
+    timeout_s: float = 10.0  # wall clock of one evaluation
+    memory_bytes: int = 2 * 2**30  # of one evaluation, beyond what the evaluator itself maps
+    llm_timeout_s: float = 300.0  # wall clock of one LLM call, retries included
+    max_output_tokens: int = 8192
+    train: Path | None = None  # the user's own instances instead of the problem's
+    valid: Path | None = None
+    test: Path | None = None
+    allow_weak_sandbox: bool = False
+
+    @pydantic.field_validator("evaluations", "max_tokens", "workers", "memory_bytes", "max_output_tokens")
+    @classmethod
+    def _positive_count(cls, value: int | None) -> int | None:
+        if value is not None and value <= 0:
+            raise ValueError(f"must be at least 1, got {value}")
+        return value
+
+    @pydantic.field_validator("max_usd", "max_seconds", "timeout_s", "llm_timeout_s")
+    @classmethod
+    def _positive_amount(cls, value: float | None) -> float | None:
+        if value is not None and (not math.isfinite(value) or value <= 0):
+            raise ValueError(f"must be positive and finite, got {value}")
+        return value
+
+    @pydantic.field_validator("seed")
+    @classmethod
+    def _seed(cls, value: int) -> int:
+        if value < 0:
+            raise ValueError(f"must not be negative, got {value}")
+        return value
+
+    @classmethod
+    def make(cls, **settings: Any) -> RunConfig:
+        """Check settings given by a user and resolve what depends on others.
+
+        Raises
+        ------
+        UserError
+            Naming the first setting that is wrong, the rule and the value.
+        """
+        try:
+            config = cls(**settings)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"])) or "settings"
+            raise UserError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        return config._resolved()
+
+    def _resolved(self) -> RunConfig:
+        try:
+            problem = registry.load(self.problem)
+            strategies.load(self.strategy)
+        except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
+            raise UserError(str(error)) from None
+        proposer = self.proposer or ("llm" if self.model else "genetic")
+        if proposer == "llm" and not self.model:
+            raise UserError("proposer llm needs a model: name one with --model, e.g. --model openai/gpt-5-mini")
+        if proposer == "genetic" and self.model:
+            raise UserError("proposer genetic uses no model: leave out --model or --proposer genetic")
+        decoder = self.decoder or problem.default_decoder
+        if decoder not in problem.simulators:
+            raise UserError(f"unknown decoder {decoder!r} of {problem.name}; known: {', '.join(problem.simulators)}")
+        for name in ("train", "valid", "test"):
+            path: Path | None = getattr(self, name)
+            if path is not None and not path.exists():
+                raise UserError(f"--{name} {path}: no such file or folder")
+        return self.model_copy(
+            update={
+                "proposer": proposer,
+                "decoder": decoder,
+                "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
+                "workers": self.workers or available_cores(),
+                "out": self.out or _fresh_folder(problem.name),
+            }
+        )
+
+    @classmethod
+    def load(cls, path: Path, **overrides: Any) -> RunConfig:
+        """Read a TOML file of settings; overrides that are not None win."""
+        try:
+            settings = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not a TOML file: {error}") from None
+        # run.toml also records versions; they are no settings
+        settings.pop("versions", None)
+        return cls.make(**{**settings, **{k: v for k, v in overrides.items() if v is not None}})
+
+    def save(self, path: Path, versions: dict[str, str]) -> None:
+        """Write the settings and the versions they ran with as TOML."""
+        settings = self.model_dump(mode="json", exclude_none=True)
+        path.write_text(tomli_w.dumps({**settings, "versions": versions}))
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether candidates are told in the order of their proposals, whoever finishes first."""
+        return self.proposer == "genetic"
+
+    @property
+    def own_instances(self) -> dict[str, Path]:
+        """Splits that the user's own files replace."""
+        paths = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {name: path for name, path in paths.items() if path is not None}
+
+
+def available_cores() -> int:
+    """Cores this process may use (fewer than the machine has, under taskset or in a container)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _fresh_folder(problem: str) -> Path:
+    stem = f"{problem.split('/')[-1]}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, n = Path("runs") / stem, 1
+    while folder.exists():
+        folder, n = Path("runs") / f"{stem}-{n}", n + 1
+    return folder

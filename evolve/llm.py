@@ -1,0 +1,304 @@
+"""Access to language models: the only importer of openai and litellm, both imported late.
+
+One call is one question and at most one answer that is paid for: a busy or unreachable server is
+asked again (exponential backoff with jitter, Retry-After honoured), a request that may have been
+charged is not repeated. The worst case of each request is reserved on the run's budget and settled
+after it. A key, model or quota that cannot work ends the run at once, as LLMFatal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from evolve.answers import Answer, Fault, diagnose, pause_before_retry, read_answer, redact
+from evolve.budget import Budget, Reservation
+from evolve.errors import UserError
+from evolve.prices import find_price, most_tokens, parse_prices, provider_of
+
+__all__ = ["LLM", "LLMConfig", "LLMFatal", "LLMUnavailable", "Reply", "parse_prices", "redact"]
+
+Messages = Sequence[Mapping[str, str]]
+
+# A server that was never reached is not there, rather than busy: its user waits seconds, not minutes.
+_RETRIES_UNREACHED = 2
+# With this many calls per slot lost in a row, the provider is down and waiting longer costs money.
+_LOST_PER_SLOT = 3
+
+
+class LLMFatal(UserError):
+    """No further call to this model can work; the message is one line and names the way out."""
+
+
+class LLMUnavailable(Exception):
+    """One call gave no answer, the next may; ``spend`` is what it may have cost."""
+
+    def __init__(self, reason: str, spend: dict[str, object]) -> None:
+        super().__init__(reason)
+        self.spend = spend
+
+
+@dataclass(frozen=True)
+class LLMConfig:
+    """How one model is called."""
+
+    model: str  # a litellm model string; with api_base the server's name for it, with or without openai/
+    api_base: str | None = None  # an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1
+    api_key_env: str | None = None  # environment variable with the key; None: the provider's usual one
+    temperature: float | None = None  # None: the model's default; many reasoning models take no other
+    max_output_tokens: int = 8192  # reasoning included
+    reasoning_effort: str | None = None
+    timeout_s: float = 300.0  # wall clock of one call, retries included
+    retries: int = 8
+    concurrency: int = 8  # requests at once
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise UserError("the model's name is empty")
+        if self.api_base is not None:
+            address = urlsplit(self.api_base)
+            if address.username or address.password:
+                raise UserError("--api-base must not contain a name or password: put the key into OPENAI_API_KEY")
+            if address.scheme not in ("http", "https") or not address.hostname:
+                raise UserError(
+                    f"--api-base must be a URL like http://127.0.0.1:8000/v1, got {redact(self.api_base)!r}"
+                )
+        for name, least in (("max_output_tokens", 1), ("retries", 0), ("concurrency", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
+            raise UserError(f"timeout_s must be positive and finite, got {self.timeout_s}")
+
+    @property
+    def key_name(self) -> str:
+        """The environment variable that the key is expected in."""
+        provider = "openai" if self.api_base else provider_of(self.model)
+        return self.api_key_env or f"{provider.upper()}_API_KEY"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A model's answer and what it cost; tokens are the reserved worst case where the server counts none."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int  # reasoning included
+    usd: float | None  # None: no price known
+    seconds: float  # from the question to the answer, waiting and retries included
+    finish: str = ""  # "length": cut at max_output_tokens
+    label: str = ""
+
+    @property
+    def spend(self) -> dict[str, object]:
+        """What the journal keeps of the call."""
+        names = ("model", "input_tokens", "output_tokens", "usd", "seconds")
+        return {"reply": self.text, **{name: getattr(self, name) for name in names}}
+
+
+class LLM:
+    """One model, for many tasks of one event loop at once; use ``async with``, or close it.
+
+    Parameters
+    ----------
+    config : LLMConfig
+        The model and how to call it.
+    budget : Budget, optional
+        Where each request's worst case is reserved: ``llm_calls``, ``tokens`` and ``usd``.
+    prices : mapping, optional
+        Model -> dollars per million input and output tokens; they win over the bundled table.
+
+    Raises
+    ------
+    LLMFatal
+        If the budget caps dollars and the model's price is unknown.
+    """
+
+    def __init__(
+        self,
+        config: LLMConfig,
+        budget: Budget | None = None,
+        *,
+        prices: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
+        self.config = config
+        self.budget = budget or Budget()
+        self.price = find_price(config.model, prices or {})
+        if self.price is None and self.budget.limits.usd is not None:
+            reason = "its price is unknown, so dollars cannot be capped"
+            raise LLMFatal(f"{config.model}: {reason}; give --price {config.model}=IN,OUT (dollars per million tokens)")
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._create: Callable[..., Awaitable[Any]] | None = None
+        self._close: Callable[[], Awaitable[None]] | None = None
+        self._reached = False  # whether there was a server
+        self._answered = False  # whether any call has worked
+        self._lost_in_a_row = 0
+        self._fatal = ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def prepare(self) -> None:
+        """Import the client library and open a client; nothing is sent."""
+        await self._connect()
+
+    async def close(self) -> None:
+        """Close connections; the next call opens new ones."""
+        close, self._close, self._create = self._close, None, None
+        if close is not None:
+            await close()
+
+    async def complete(self, messages: Messages, *, label: str = "") -> Reply:
+        """Ask once and wait for the answer.
+
+        Parameters
+        ----------
+        messages : sequence of mappings
+            Chat messages with ``role`` and ``content``.
+        label : str
+            What the call is for (the operator); comes back with the reply.
+
+        Raises
+        ------
+        LLMFatal
+            If no call to this model can work.
+        LLMUnavailable
+            If this one gave no answer within the limits on time and retries.
+        BudgetExhausted
+            If the worst case does not fit into the budget.
+        """
+        worst = (most_tokens(messages), self.config.max_output_tokens)
+        started = time.monotonic()
+        async with self._slots:
+            answer = await self._ask(messages, worst)
+        seconds = time.monotonic() - started
+        if isinstance(answer, Fault):
+            lost = Reply("", self.config.model, *worst, self._usd(worst), seconds)
+            raise self._failure(answer, lost.spend if answer.charged else {})
+        self._reached = self._answered = True
+        self._lost_in_a_row = 0
+        usage = answer.usage or worst
+        return Reply(answer.text, self.config.model, *usage, self._usd(usage), seconds, answer.finish, label)
+
+    async def _ask(self, messages: Messages, worst: tuple[int, int]) -> Answer | Fault:
+        """Send a question until it is answered or there is no point in asking again."""
+        clock = asyncio.get_running_loop().time
+        amounts = {"llm_calls": 1, "tokens": sum(worst), "usd": self._usd(worst) or 0.0}
+        deadline = math.inf
+        for attempt in itertools.count():
+            reservation = await self.budget.reserve_later(**amounts)
+            if self._fatal:
+                reservation.release()
+                raise LLMFatal(self._fatal)
+            # The clock starts here: waiting for others' reservations is not the server's fault.
+            deadline = min(deadline, clock() + self._limit_s())
+            answer = await self._send(messages, reservation, deadline)
+            if isinstance(answer, Answer) or answer.kind != "busy":
+                break
+            self._reached |= answer.reached
+            retries = self.config.retries if self._reached else min(self.config.retries, _RETRIES_UNREACHED)
+            pause_s = pause_before_retry(attempt, answer)
+            if attempt >= retries or clock() + pause_s >= deadline:
+                break
+            await asyncio.sleep(pause_s)
+        return answer
+
+    def _limit_s(self) -> float:
+        """Seconds that one call may take, within what the budget has left."""
+        left_s = self.budget.remaining()["seconds"]
+        return self.config.timeout_s if left_s is None else min(self.config.timeout_s, left_s)
+
+    async def _send(self, messages: Messages, reservation: Reservation, deadline: float) -> Answer | Fault:
+        """Send one request; its reservation is settled, or released where nothing can be charged."""
+        answer: Answer | Fault | None = None
+        try:
+            openai = await self._connect()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answer = read_answer(await self._request(messages))
+            except TimeoutError:
+                answer = Fault(f"no complete answer in time (limit {self.config.timeout_s:g} s)", "lost", charged=True)
+            except (openai.OpenAIError, OSError, ValueError) as error:
+                where = self.config.api_base or "the provider"
+                answer = diagnose(error, key_name=self.config.key_name, address=where)
+        finally:
+            if isinstance(answer, Answer) and answer.usage is not None:
+                reservation.settle(llm_calls=1, tokens=sum(answer.usage), usd=self._usd(answer.usage) or 0.0)
+            elif isinstance(answer, Fault) and not answer.charged:
+                reservation.release()
+            else:  # no count came back, or it was cancelled on its way: the worst is assumed
+                reservation.settle()
+        return answer
+
+    async def _connect(self) -> Any:
+        """Open a client unless there is one; return the openai module."""
+        config = self.config
+        # Importing takes seconds; the event loop has evaluations to look after.
+        openai, litellm = await asyncio.to_thread(_libraries, with_litellm=config.api_base is None)
+        if self._create is None and litellm:
+            self._create, self._close = litellm.acompletion, litellm.close_litellm_async_clients
+        elif self._create is None:
+            client = openai.AsyncOpenAI(
+                base_url=config.api_base,
+                api_key=os.environ.get(config.key_name) or "none",  # local servers take any
+                timeout=openai.Timeout(config.timeout_s, connect=10.0),
+                max_retries=0,
+            )
+            self._create, self._close = client.chat.completions.create, client.close
+        return openai
+
+    async def _request(self, messages: Messages) -> Any:
+        config = self.config
+        options: dict[str, Any] = {"max_tokens": config.max_output_tokens}
+        if config.temperature is not None:
+            options["temperature"] = config.temperature
+        if config.reasoning_effort is not None:
+            options["reasoning_effort"] = config.reasoning_effort
+        if config.api_base is None:
+            key = os.environ.get(config.api_key_env or "")
+            options |= {"model": config.model, "num_retries": 0, "max_retries": 0, "timeout": config.timeout_s}
+            options |= {"api_key": key} if key else {}
+        else:
+            options["model"] = config.model.removeprefix("openai/")
+            # OpenAI's newer models refuse the old name, and older local servers do not know the new one.
+            if urlsplit(config.api_base).hostname in ("api.openai.com",):
+                options["max_completion_tokens"] = options.pop("max_tokens")
+        assert self._create is not None
+        return await self._create(messages=[dict(message) for message in messages], **options)
+
+    def _usd(self, usage: tuple[int, int]) -> float | None:
+        return None if self.price is None else self.price.cost(*usage)
+
+    def _failure(self, fault: Fault, spend: dict[str, object]) -> LLMFatal | LLMUnavailable:
+        self._lost_in_a_row += 1
+        reason = f"{self.config.model}: {fault.reason}"
+        if fault.kind == "fatal" or (fault.kind in ("setup", "busy") and not self._answered):
+            self._fatal = reason
+        elif self._lost_in_a_row >= _LOST_PER_SLOT * self.config.concurrency:
+            self._fatal = f"{reason}; {self._lost_in_a_row} calls in a row gave no answer, try again later"
+        return LLMFatal(self._fatal) if self._fatal else LLMUnavailable(reason, spend)
+
+
+def _libraries(*, with_litellm: bool) -> tuple[Any, Any]:
+    """Import openai, and litellm where it is needed; litellm is told to stay off network and screen."""
+    import openai
+
+    if not with_litellm:
+        return openai, None
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
+    return openai, litellm

@@ -1,0 +1,98 @@
+"""How many tokens a call may take and what they cost.
+
+Declared prices come first, then the table that litellm ships; never the network.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from evolve.errors import UserError
+
+# Role names and chat templates add tokens that are not in the text.
+_TOKENS_PER_MESSAGE, _TOKENS_PER_CALL = 16, 128
+_TABLE = "model_prices_and_context_window_backup.json"
+
+
+class Price(NamedTuple):
+    """Dollars per million tokens."""
+
+    input: float
+    output: float
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """Dollars for one call."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+
+def parse_prices(texts: Iterable[str]) -> dict[str, Price]:
+    """Prices from ``MODEL=IN,OUT`` texts, dollars per million tokens.
+
+    Raises
+    ------
+    UserError
+        If a text has another form or a price is negative or not finite.
+    """
+    prices = {}
+    for text in texts:
+        model, _, numbers = text.rpartition("=")
+        try:
+            price = Price(*(float(number) for number in numbers.split(",")))
+        except (TypeError, ValueError):
+            price = Price(math.nan, math.nan)
+        if not model or not all(math.isfinite(p) and p >= 0 for p in price):
+            raise UserError(
+                f"--price {text!r}: write MODEL=IN,OUT in dollars per million tokens, e.g. my-model=0.5,1.5"
+            )
+        prices[model] = price
+    return prices
+
+
+def find_price(model: str, declared: Mapping[str, tuple[float, float]]) -> Price | None:
+    """The price of a litellm model string, with or without its provider, or None if unknown."""
+    provider, _, name = model.partition("/")
+    for key in (model, name):
+        if key in declared:
+            return Price(*declared[key])
+    table = _bundled()
+    if model in table:
+        return table[model][1]
+    # The table has gpt-4o for openai/gpt-4o; the same name at another provider has another price.
+    seller, price = table.get(name, ("", None))
+    return price if seller.startswith(provider) else None
+
+
+def provider_of(model: str) -> str:
+    """Who serves a litellm model string; openai where nothing is known."""
+    provider, slash, _ = model.partition("/")
+    return provider if slash else _bundled().get(model, ("openai", None))[0]
+
+
+def most_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+    """An upper bound on the input tokens of a chat: no tokenizer makes more than one token of a byte."""
+    size = sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in messages)
+    return size + _TOKENS_PER_CALL
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> dict[str, tuple[str, Price]]:
+    """Model -> provider and price. Read from litellm's folder, since importing it costs seconds."""
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return {}
+    table = {}
+    for model, entry in json.loads((Path(spec.origin).parent / _TABLE).read_text(encoding="utf-8")).items():
+        per_token = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+        provider = entry.get("litellm_provider", "")
+        # Perplexity also charges each request, which no price per token covers.
+        if provider == "perplexity" or any(not isinstance(p, int | float) for p in per_token):
+            continue
+        output = max(per_token[1], entry.get("output_cost_per_reasoning_token") or 0.0)
+        table[model] = (provider, Price(per_token[0] * 1e6, output * 1e6))
+    return table

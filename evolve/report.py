@@ -1,0 +1,158 @@
+"""The last act of a run: champion, knee and baselines on every split, with intervals and words.
+
+``test`` and the ``shift-*`` suites are read here and nowhere else in a run. The baseline that the
+champion is compared with is chosen on ``valid``, before they are read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evaluators.outcome import Ok
+from evolve.program import Program
+from evolve.statistics import Paired, compare
+from problems.problem import Objective, Problem
+
+if TYPE_CHECKING:
+    from evolve.loop import Search
+
+
+async def assess(search: Search) -> dict[str, Any]:
+    """Evaluate the programs of the report on valid, test and shift suites.
+
+    Returns
+    -------
+    dict
+        ``decoder``, ``champion``, ``best_baseline`` (name), ``improved`` (on valid), ``words`` (a
+        list of sentences) and ``splits``: split -> ``instances`` (their number), ``references``
+        (kinds of the reference values) and ``programs``: a list of ``id``, ``name``, ``role``,
+        ``outcome``, ``objectives``, ``groups`` and ``against_baseline`` (objective ->
+        ``difference``, ``low``, ``high``: 95 % interval of the paired difference).
+    """
+    problem = search.problem
+    entrants = _entrants(search)
+    champion = search.champion
+    best = _best_baseline(search)
+    splits = {}
+    # the shift suites shift the problem's own generator: they say nothing of a user's own instances
+    own = search.store.config.own_instances
+    for split in ("train", "valid", "test") if own else problem.splits:
+        search._notify(f"reporting on {split}")
+        splits[split] = await _assess_split(search, split, entrants, best)
+    words, improved = verdict(problem, splits, champion, best.operator)
+    return {
+        "decoder": search.store.config.decoder,
+        "champion": champion,
+        "best_baseline": best.operator,
+        "improved": improved,
+        "words": words,
+        "splits": splits,
+    }
+
+
+def _entrants(search: Search) -> list[tuple[str, Program]]:
+    """(role, program): champion, knee of the front, rules, and procedures that are not costly."""
+    champion = search.candidates[search.champion].program
+    knee = search.archive.knee()
+    found = [("champion", champion)]
+    if knee is not None and knee.program.origin != "baseline" and knee.program.id != champion.id:
+        found.append(("knee", knee.program))
+    found += [("baseline", c.program) for c in search.baselines if c.program.id != champion.id]
+    known = {program.operator: program for program in search.store.programs() if program.origin == "procedure"}
+    for baseline in search.problem.baselines:
+        if baseline.is_rule or baseline.costly:
+            continue
+        program = known.get(baseline.name)
+        if program is None:
+            program = Program(search._number(), "", "procedure", baseline.name, thought=baseline.title)
+            search._record(program)
+        found.append(("procedure", program))
+    return found
+
+
+def _best_baseline(search: Search) -> Program:
+    primary = search.problem.primary
+    ranked = [c.program for c in search.baselines if c.program.id in search.valid]
+    return min(ranked, key=lambda p: (primary.loss(search.valid[p.id].objectives[primary.name]), p.id))
+
+
+async def _assess_split(
+    search: Search, split: str, entrants: list[tuple[str, Program]], best: Program
+) -> dict[str, Any]:
+    instances = search.evaluator.instances(split)
+    bar = await search.outcome_on(best, split)
+    rows = []
+    for role, program in entrants:
+        if role == "procedure" and split == "train":
+            continue
+        outcome = await search.outcome_on(program, split)
+        row: dict[str, Any] = {
+            "id": program.id,
+            "name": program.operator if role in ("baseline", "procedure") else f"{role} {program.id}",
+            "role": role,
+            "outcome": outcome.kind,
+        }
+        if isinstance(outcome, Ok):
+            row |= {"objectives": outcome.objectives, "groups": outcome.groups}
+            if isinstance(bar, Ok) and program.id != best.id:
+                row["against_baseline"] = {
+                    objective.name: _interval(compare(search.problem, objective, outcome, bar, instances))
+                    for objective in search.problem.objectives
+                }
+        rows.append(row)
+    kinds = sorted({ref.kind for instance in instances for ref in instance.references.values()})
+    return {"instances": len(instances), "references": kinds, "programs": rows}
+
+
+def _interval(paired: Paired) -> dict[str, float]:
+    return {"difference": paired.difference, "low": paired.low, "high": paired.high}
+
+
+def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: str) -> tuple[list[str], bool]:
+    """Say in words what the numbers allow, and whether "improved" may be printed.
+
+    "Improved" needs the 95 % interval of the paired difference to the best baseline on valid to
+    lie wholly on the better side; every other split is then named with what it says.
+    """
+    objective = problem.primary
+    on_valid = _champion_interval(splits["valid"], champion, objective)
+    if on_valid is None:
+        return [f"No program beat the best baseline {baseline} on valid: the champion is the baseline."], False
+    side = _side(on_valid, objective)
+    if side != "better":
+        return [
+            f"Not improved: on valid the champion and {baseline} differ by {_words(on_valid, objective)}, "
+            "an interval that does not lie beyond zero."
+        ], False
+    words = [f"Improved on valid over the best baseline {baseline} by {_words(on_valid, objective)}."]
+    for split, result in splits.items():
+        interval = None if split in ("train", "valid") else _champion_interval(result, champion, objective)
+        if interval is None:
+            continue
+        words.append(
+            {
+                "better": f"Better on {split} too: {_words(interval, objective)}.",
+                "worse": f"OVERFIT: worse on {split} beyond its interval: {_words(interval, objective)}. "
+                "What was found on train and valid does not carry over.",
+                "open": f"No difference shown on {split}: {_words(interval, objective)}.",
+            }[_side(interval, objective)]
+        )
+    return words, True
+
+
+def _champion_interval(result: dict[str, Any], champion: int, objective: Objective) -> dict[str, float] | None:
+    for row in result["programs"]:
+        if row["id"] == champion:
+            found: dict[str, float] | None = row.get("against_baseline", {}).get(objective.name)
+            return found
+    return None
+
+
+def _side(interval: dict[str, float], objective: Objective) -> str:
+    losses = sorted((objective.loss(interval["low"]), objective.loss(interval["high"])))
+    return "better" if losses[1] < 0 else "worse" if losses[0] > 0 else "open"
+
+
+def _words(interval: dict[str, float], objective: Objective) -> str:
+    unit = " points" if objective.unit == "%" else f" {objective.unit}"
+    return f"{interval['difference']:+.2f}{unit} [{interval['low']:+.2f}, {interval['high']:+.2f}]"

@@ -1,0 +1,182 @@
+"""Start, continue and end runs: builds what the loop needs from a run's settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evaluators.evaluator import Evaluator
+
+from evaluators.limits import Limits
+from evaluators.outcome import Rejected
+from evolve.budget import Budget, BudgetLimits
+from evolve.config import RunConfig
+from evolve.errors import UserError
+from evolve.llm import LLM, LLMConfig, LLMFatal, parse_prices
+from evolve.loop import Search, Status
+from evolve.proposers.genetic import GeneticProposer
+from evolve.proposers.llm import LLMProposer
+from evolve.proposers.proposer import Proposer
+from evolve.store import Store
+from evolve.strategies import registry as strategies
+from evolve.strategies.strategy import Strategy
+from problems import registry
+from problems.problem import Problem
+
+
+def run(problem: str, *, on_status: Callable[[Status], None] | None = None, **settings: Any) -> Path:
+    """Run a search to its end and return the run's folder.
+
+    Parameters
+    ----------
+    problem : str
+        A problem's name, e.g. ``shop/job_shop``.
+    on_status : callable, optional
+        Called with a Status after every candidate.
+    **settings
+        Any setting of RunConfig: evaluations, model, seed, out, ...
+
+    Raises
+    ------
+    UserError
+        If a setting is wrong, the folder cannot be written or the sandbox is incomplete.
+    """
+    return start(RunConfig.make(problem=problem, **settings), on_status=on_status)
+
+
+def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = None) -> Path:
+    """Run resolved settings in a new folder."""
+    parts = prepare(config)
+    with Store.create(config, versions()) as store:
+        _drive(store, parts, on_status)
+        return store.folder
+
+
+def resume(folder: Path, *, on_status: Callable[[Status], None] | None = None) -> Path:
+    """Continue an interrupted run where its journal ends; a finished run is left alone."""
+    with Store(folder, writable=True) as store:
+        if store.meta("status") != "finished":
+            _drive(store, prepare(store.config), on_status)
+    return folder
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is built, and may be refused, before a run's folder is made."""
+
+    problem: Problem
+    budget: Budget
+    proposer: Proposer
+    strategy: Strategy
+
+
+def prepare(config: RunConfig) -> Parts:
+    """Build problem, budget, proposer and strategy of a run.
+
+    Raises
+    ------
+    UserError
+        If a model's settings are unusable, e.g. a dollar cap without a known price.
+    """
+    problem = registry.load(config.problem)
+    budget = Budget(BudgetLimits(config.evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
+    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem))
+
+
+def _drive(store: Store, parts: Parts, on_status: Callable[[Status], None] | None) -> None:
+    """Run the search of an open store; whatever ends it, the journal says so."""
+    store.set_meta("status", "running")
+    try:
+        asyncio.run(_search(store, parts, on_status or (lambda status: None)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        store.set_meta("status", "interrupted")
+        raise KeyboardInterrupt from None
+    except LLMFatal as error:
+        store.set_meta("status", f"stopped: {error}")
+        raise UserError(f"{error}; the run is kept, continue it with: evolve resume {store.folder}") from None
+    finally:
+        if store.meta("status") == "running":
+            store.set_meta("status", "failed")
+
+
+async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None]) -> None:
+    config = store.config
+    parts.budget.restore(_spent(store))
+    evaluator = Evaluator(
+        parts.problem,
+        decoder=config.decoder,
+        workers=config.workers,
+        limits=Limits(timeout_s=config.timeout_s, memory_bytes=config.memory_bytes),
+        sets=config.own_instances,
+        allow_weak_sandbox=config.allow_weak_sandbox,
+    )
+    try:
+        # both take seconds, in different processes
+        await asyncio.gather(evaluator.start(), parts.proposer.prepare())
+        search = Search(
+            store=store,
+            problem=parts.problem,
+            evaluator=evaluator,
+            proposer=parts.proposer,
+            strategy=parts.strategy,
+            budget=parts.budget,
+            on_status=on_status,
+        )
+        await search.run()
+    finally:
+        await parts.proposer.close()
+        await evaluator.close()
+
+
+def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
+    if config.proposer == "genetic":
+        return GeneticProposer(problem)
+    prices = parse_prices(config.price)
+    models = [
+        LLM(
+            LLMConfig(
+                model=model,
+                api_base=config.api_base,
+                temperature=config.temperature,
+                reasoning_effort=config.reasoning_effort,
+                max_output_tokens=config.max_output_tokens,
+                timeout_s=config.llm_timeout_s,
+            ),
+            budget=budget,
+            prices=prices,
+        )
+        for model in config.model
+    ]
+    return LLMProposer(problem, models)
+
+
+def _spent(store: Store) -> dict[str, float]:
+    """What earlier sessions of a run spent, from its journal."""
+    outcomes = store.outcomes("train")
+    baselines = {p.id for p in store.programs() if p.origin == "baseline"}
+    evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
+    totals = store.spend().values()
+    tokens = sum(t["input_tokens"] + t["output_tokens"] for t in totals)
+    return {
+        "evaluations": evaluations,
+        "llm_calls": sum(t["calls"] for t in totals),
+        "tokens": tokens,
+        "usd": sum(t["usd"] for t in totals),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, and the machine."""
+    packages = {name: metadata.version(name) for name in ("evolve-scheduling", "numba", "llvmlite", "numpy")}
+    return {
+        **packages,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+    }

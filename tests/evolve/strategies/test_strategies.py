@@ -1,0 +1,84 @@
+"""What every strategy owes: purity, replay, no failed parents, indifference to sign."""
+
+import json
+
+import numpy as np
+import pytest
+from stories import GENETIC, LLM, asked, failed, ok, story, told, view
+
+from evolve.errors import UserError
+from evolve.strategies import registry
+from evolve.strategies.strategy import Strategy
+
+every = pytest.mark.parametrize("name", registry.names())
+either = pytest.mark.parametrize("operators", [GENETIC, LLM])
+
+
+def test_strategies_are_found_by_file_name():
+    assert {"greedy", "steady_state"} <= set(registry.names())
+    assert issubclass(registry.load("greedy"), Strategy)
+
+
+def test_an_unknown_strategy_is_named_with_the_closest():
+    with pytest.raises(UserError, match="unknown strategy 'steadystate'; did you mean 'steady_state'"):
+        registry.load("steadystate")
+
+
+@every
+@either
+def test_ask_changes_nothing(name, operators):
+    strategy = told(name, story())
+    before = strategy.state()
+    assert asked(strategy, operators) == asked(strategy, operators)
+    assert strategy.state() == before
+
+
+@every
+@either
+def test_told_the_same_it_proposes_the_same(name, operators):
+    first, second = told(name, story()), told(name, story())
+    assert first.state() == second.state()
+    assert asked(first, operators) == asked(second, operators)
+
+
+@every
+def test_a_replayed_prefix_continues_identically(name):
+    strategy = told(name, story()[:17])
+    asked(strategy)
+    for candidate in story()[17:]:
+        strategy.tell(candidate)
+    assert asked(strategy) == asked(told(name, story()))
+
+
+@every
+def test_the_state_is_json(name):
+    state = told(name, story()).state()
+    assert json.loads(json.dumps(state)) == state
+
+
+@every
+@either
+def test_failed_and_non_finite_programs_are_never_parents(name, operators):
+    strategy = told(name, [failed(0), ok(1, 5.0), ok(2, float("nan")), ok(3, 6.0), failed(4)])
+    used = {number for _, parents, inspirations in asked(strategy, operators) for number in [*parents, *inspirations]}
+    assert used <= {1, 3}
+
+
+@every
+def test_turned_direction_and_negated_scores_give_the_same_proposals(name):
+    assert asked(told(name, story())) == asked(told(name, story(-1.0), "max"))
+
+
+@every
+@either
+def test_operators_come_from_the_view_and_get_the_parents_they_need(name, operators):
+    for operator, parents, _ in asked(told(name, story()), operators):
+        assert operator in operators
+        assert len(parents) == (2 if operator == "crossover" else 1)
+        assert len(set(parents)) == len(parents)
+
+
+@every
+def test_without_any_ok_program_it_says_so(name):
+    with pytest.raises(LookupError, match="no program to start from"):
+        told(name, [failed(0)]).ask(view(), np.random.default_rng(0))

@@ -1,0 +1,141 @@
+"""Whole runs with a model, over HTTP against a loopback server: what is kept, paid, refused."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from loopback import Loopback, say, status, trickle
+
+from evaluators.outcome import Rejected
+from evolve.store import Store
+
+KEY = "sk-planted-000000000000"
+REWRITE = (
+    "Prefer short jobs that are due.\n```python\ndef priority(job, machine):\n"
+    "    return max(machine.now + {} * job.duration, job.due)\n```"
+)
+DIFF = (
+    "Weigh the duration more.\n<<<<<<< SEARCH\n    return job.due\n=======\n    return job.due + 0.25 * job.duration\n"
+    ">>>>>>> REPLACE"
+)
+HANG = "```python\ndef priority(job, machine):\n    x = 0.0\n    while x >= 0.0:\n        x += 1.0\n    return x\n```"
+
+
+def run(out, server, *flags: str) -> subprocess.CompletedProcess:
+    """The command as a user types it, with a key in the environment and tiny instances of the user's own."""
+    for split in ("train", "valid", "test"):
+        folder = out.parent / split
+        folder.mkdir(exist_ok=True)
+        for k in range(4):
+            folder.joinpath(f"{k}.csv").write_text("".join(f"{j + 2 * k + 1},{3 * j + len(split)}\n" for j in range(8)))
+        flags += (f"--{split}", str(folder))
+    command = [
+        "run",
+        "machine/total_tardiness",
+        "--model",
+        "openai/scripted",
+        "--api-base",
+        server.url,
+        "--out",
+        str(out),
+    ]
+    return subprocess.run(
+        [sys.executable, "-c", "from evolve.cli import main; main()", *command, *flags],
+        env={**os.environ, "OPENAI_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def artefacts(folder) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_a_model_improves_programs_and_every_call_is_journalled(tmp_path):
+    answers = [say(REWRITE.format(1.0 + k / 10)) for k in range(6)]
+    with Loopback(status(429, retry_after=1), status(500), *answers, say("I cannot help with that.")) as server:
+        ended = run(tmp_path / "run", server, "--evaluations", "6")
+        asked = len(server.requests)
+    assert ended.returncode == 0, ended.stderr
+    with Store(tmp_path / "run") as store:
+        programs = [p for p in store.programs() if p.origin == "llm"]
+        assert any(p.thought.startswith("Prefer short jobs") for p in programs)
+        spend = store.spend()["openai/scripted"]
+        assert store.meta("status") == "finished"
+    assert spend["calls"] == asked - 2  # neither 429 nor 500 was answered
+    assert spend["input_tokens"] == 100 * spend["calls"]
+    assert KEY.encode() not in artefacts(tmp_path / "run")
+    assert KEY not in ended.stdout + ended.stderr
+
+
+def test_prose_and_edits_that_match_nothing_cost_no_evaluation(tmp_path):
+    with Loopback(say("No."), say(DIFF.replace("job.due\n=", "nothing_like_it\n="))) as server:
+        ended = run(tmp_path / "run", server, "--evaluations", "3")
+    assert ended.returncode == 0, ended.stderr
+    with Store(tmp_path / "run") as store:
+        outcomes = [store.outcomes("train")[p.id] for p in store.programs() if p.origin == "llm"]
+        assert outcomes
+        assert all(isinstance(o, Rejected) and o.stage == "edit" for o in outcomes)
+        assert "refusals in a row" in store.meta("status")
+
+
+def test_an_endless_loop_from_a_model_is_one_timed_out_candidate(tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text("timeout_s = 1.0\n")
+    with Loopback(say(HANG), *(say(REWRITE.format(1.5 + k / 10)) for k in range(4))) as server:
+        ended = run(tmp_path / "run", server, "--evaluations", "4", "--config", str(settings))
+    assert ended.returncode == 0, ended.stderr
+    with Store(tmp_path / "run") as store:
+        assert store.counts()["timed_out"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(status(401, "bad key " + KEY), "OPENAI_API_KEY"), (status(404, "no such model"), "scripted")]
+)
+def test_a_refused_key_or_model_ends_the_run_in_one_line_at_once(tmp_path, answer, said):
+    with Loopback(answer) as server:
+        started = time.monotonic()
+        ended = run(tmp_path / "run", server)
+        seconds = time.monotonic() - started
+        asked = len(server.requests)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert KEY not in ended.stderr + ended.stdout
+    assert asked <= 16  # those under way when the first was refused; no retry
+    assert seconds < 30  # the refusal itself is immediate; imports and baselines take what the machine takes
+    with Store(tmp_path / "run") as store:
+        assert store.meta("status").startswith("stopped")
+
+
+def test_a_reply_that_never_ends_is_cut_and_the_run_goes_on(tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text("llm_timeout_s = 1.5\n")
+    with Loopback(trickle(), *(say(REWRITE.format(1.2 + k / 10)) for k in range(4))) as server:
+        ended = run(tmp_path / "run", server, "--evaluations", "4", "--config", str(settings))
+    assert ended.returncode == 0, ended.stderr
+    with Store(tmp_path / "run") as store:
+        assert store.meta("status") == "finished" or "refusals" in store.meta("status")
+
+
+def test_a_token_cap_ends_the_search_and_keeps_what_was_paid(tmp_path):
+    with Loopback(*(say(REWRITE.format(1 + k / 100)) for k in range(300))) as server:
+        ended = run(tmp_path / "run", server, "--evaluations", "100", "--max-tokens", "20000")
+    assert ended.returncode == 0, ended.stderr
+    with Store(tmp_path / "run") as store:
+        spend = store.spend()["openai/scripted"]
+        assert store.meta("status").startswith("budget exhausted")
+        assert store.meta("report")["splits"]["test"]
+    assert spend["input_tokens"] + spend["output_tokens"] <= 20000
+
+
+def test_a_dollar_cap_without_a_price_is_refused_before_anything_is_made(tmp_path):
+    with Loopback(say("hi")) as server:
+        ended = run(tmp_path / "run", server, "--max-usd", "1")
+        assert server.requests == []
+    assert ended.returncode == 2
+    assert "--price" in ended.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,96 @@
+"""A run as a whole: order, determinism, interruption, resumption, duplicates, refusals."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import evolve
+from evaluators.outcome import Ok
+from evolve import session
+from evolve.store import Store
+
+
+def told(folder) -> list[tuple[int, str, str]]:
+    with Store(folder) as store:
+        programs = {p.id: p for p in store.programs()}
+        outcomes = store.outcomes("train")
+        return [(n, programs[n].source, outcomes[n].kind) for n in store.tells()]
+
+
+def test_the_archive_does_not_depend_on_the_number_of_workers(tmp_path):
+    runs = [
+        evolve.run("shop/job_shop", evaluations=60, seed=3, workers=workers, out=tmp_path / f"w{workers}")
+        for workers in (1, 2)
+    ]
+    assert told(runs[0]) == told(runs[1])
+
+
+def test_another_seed_gives_another_search(tmp_path):
+    runs = [evolve.run("shop/job_shop", evaluations=20, seed=seed, out=tmp_path / f"s{seed}") for seed in (1, 2)]
+    assert told(runs[0]) != told(runs[1])
+
+
+def test_the_budget_counts_evaluations_and_not_refusals(tmp_path):
+    folder = evolve.run("shop/job_shop", evaluations=40, seed=5, out=tmp_path / "run")
+    with Store(folder) as store:
+        baselines = sum(p.origin == "baseline" for p in store.programs())
+        counts = store.counts()
+    assert sum(n for kind, n in counts.items() if kind != "rejected") == 40 + baselines
+
+
+def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path):
+    folder = evolve.run("shop/job_shop", evaluations=10, seed=5, out=tmp_path / "run")
+    with Store(folder) as store:
+        origins = [p.origin for p in store.programs()]
+        assert origins[0] == "baseline"
+        champion = store.outcomes_of(store.meta("champion"))
+        assert isinstance(champion["valid"], Ok)
+        assert isinstance(champion["test"], Ok)
+        assert store.meta("report")["decoder"] == "non-delay"
+
+
+def start(folder, evaluations: int) -> subprocess.Popen:
+    command = f"import evolve; evolve.run('shop/job_shop', evaluations={evaluations}, seed=9, out={str(folder)!r})"
+    return subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for_tells(folder, count: int, limit_s: float = 120.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if (folder / "run.toml").exists():
+            with Store(folder) as store:
+                if len(store.tells()) >= count:
+                    return
+        time.sleep(0.1)
+    pytest.fail(f"no {count} candidates within {limit_s} s")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_end(tmp_path, how):
+    whole = evolve.run("shop/job_shop", evaluations=60, seed=9, out=tmp_path / "whole")
+    process = start(tmp_path / "cut", 60)
+    wait_for_tells(tmp_path / "cut", 30)
+    process.send_signal(how)
+    process.wait(30)
+    before = told(tmp_path / "cut")
+    session.resume(tmp_path / "cut")
+    after = told(tmp_path / "cut")
+    assert after[: len(before)] == before
+    assert after == told(whole)
+    with Store(tmp_path / "cut") as store:
+        assert store.meta("status") == "finished"
+
+
+def test_a_run_killed_during_its_baselines_resumes(tmp_path):
+    process = start(tmp_path / "cut", 20)
+    wait_for_tells(tmp_path / "cut", 1)
+    process.kill()
+    process.wait(30)
+    session.resume(tmp_path / "cut")
+    with Store(tmp_path / "cut") as store:
+        names = [p.operator for p in store.programs() if p.origin == "baseline"]
+        assert len(names) == len(set(names))
+        assert store.meta("status") == "finished"

@@ -1,0 +1,123 @@
+"""What a run's journal promises: all or nothing, one writer, readers never wait, nothing lost."""
+
+import math
+import sqlite3
+
+import pytest
+
+from evaluators.outcome import NonFinite, Ok, Rejected
+from evolve.config import RunConfig
+from evolve.errors import UserError
+from evolve.program import Program
+from evolve.store import Store, run_folders
+
+OK = Ok(
+    objectives={"gap": 14.0, "decision_time": 500.0},
+    groups={"6x6": {"gap": 14.0, "decision_time": 500.0}},
+    values={"gap": [13.0, float("nan"), 15.0]},
+    raw={"makespan": [55.0, 60.0, 65.0]},
+    fingerprint="ab12",
+    cost={"run_s": 0.1},
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    config = RunConfig.make(problem="shop/job_shop", out=tmp_path / "run")
+    with Store.create(config, {"numba": "1"}) as opened:
+        yield opened
+
+
+def test_programs_and_outcomes_come_back_as_they_were(store):
+    program = Program(0, "def priority(op, shop):\n    return op.duration\n", "baseline", "spt", (), "SPT")
+    with store.transaction():
+        store.add_program(program)
+        store.add_outcome(0, "train", OK)
+        store.add_tell(0)
+    assert store.programs() == [program]
+    back = store.outcomes("train")[0]
+    assert back.objectives == OK.objectives
+    assert back.raw == OK.raw
+    assert back.fingerprint == "ab12"
+    assert math.isnan(back.values["gap"][1])
+    assert store.tells() == [0]
+
+
+@pytest.mark.parametrize("failure", [Rejected("edit", "no code"), NonFinite("run", "NaN at operation 3")])
+def test_failures_keep_kind_stage_and_reason(store, failure):
+    store.add_program(Program(0, "", "llm"))
+    store.add_outcome(0, "train", failure)
+    assert store.outcomes("train")[0] == failure
+    assert store.counts() == {failure.kind: 1}
+
+
+def test_a_failing_transaction_leaves_nothing(store):
+    with pytest.raises(RuntimeError), store.transaction():
+        store.add_program(Program(0, "x = 1", "import"))
+        raise RuntimeError
+    assert store.programs() == []
+
+
+def test_readers_see_a_run_while_it_is_written(store):
+    store.add_program(Program(0, "x = 1", "import"))
+    with store.transaction():
+        store.add_program(Program(1, "x = 2", "import"))
+        with Store(store.folder) as reader:
+            assert [p.id for p in reader.programs()] == [0]
+
+
+def test_a_second_writer_is_refused(store):
+    with pytest.raises(UserError, match="another process is writing"):
+        Store(store.folder, writable=True)
+
+
+def test_the_lock_ends_with_its_holder(store):
+    store.close()
+    Store(store.folder, writable=True).close()
+
+
+def test_an_existing_folder_is_never_overwritten(store):
+    with pytest.raises(UserError, match="not empty"):
+        Store.create(store.config, {})
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        Store(tmp_path)
+
+
+def test_a_corrupt_file_is_one_clear_line(store):
+    store.close()
+    (store.folder / "run.sqlite").write_bytes(b"not a database" * 100)
+    for suffix in ("-wal", "-shm"):
+        (store.folder / f"run.sqlite{suffix}").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="cannot be read: file is not a database"):
+        Store(store.folder)
+
+
+def test_another_schema_is_refused_with_both_versions(store):
+    store.close()
+    with sqlite3.connect(store.folder / "run.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(UserError, match="schema 99"):
+        Store(store.folder)
+
+
+def test_an_unknown_id_names_the_known_range(store):
+    store.add_program(Program(0, "x = 1", "import"))
+    with pytest.raises(UserError, match="no program 7; ids are 0 to 0"):
+        store.program(7)
+
+
+def test_spend_adds_up_by_model(store):
+    store.add_program(Program(0, "", "llm"))
+    for _ in range(2):
+        store.add_spend(
+            0, {"model": "m", "input_tokens": 10, "output_tokens": 5, "usd": 0.5, "seconds": 1.0, "reply": "hi"}
+        )
+    assert store.spend() == {"m": {"calls": 2, "input_tokens": 20, "output_tokens": 10, "usd": 1.0, "seconds": 2.0}}
+
+
+def test_run_folders_lists_only_runs(store, tmp_path):
+    (tmp_path / "other").mkdir()
+    assert run_folders(tmp_path) == [store.folder]
