@@ -202,7 +202,7 @@ class Evaluator:
 
     def _judge(self, ended: Ended, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
         """From how a worker ended and what it wrote to an outcome."""
-        if ended.fate == "timed out" or ended.code == -signal.SIGXCPU:
+        if ended.fate == "timed out":
             return self._timed_out()
         if ended.fate == "flooded":
             return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")

@@ -9,9 +9,8 @@ import json
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Mapping
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from evaluators import launch
 from evaluators.limits import Limits
@@ -60,7 +59,7 @@ class Zygote:
         self._control: socket.socket
         self._process: asyncio.subprocess.Process
         self._reader: asyncio.Task[None]
-        self._errors: IO[bytes]
+        self._complaint: asyncio.Task[bytes]
         self.lost = False
         self.layout: list[Layout] = []
 
@@ -82,13 +81,12 @@ class Zygote:
         self._ready = asyncio.get_running_loop().create_future()
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
-        self._errors = tempfile.TemporaryFile()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 *launch.command("evaluators.zygote_main", "main", theirs.fileno(), os.getpid()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=self._errors,
+                stderr=asyncio.subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env=launch.environment(),
                 cwd="/",
@@ -96,6 +94,8 @@ class Zygote:
             )
             theirs.close()
             self._reader = asyncio.create_task(self._listen())
+            assert self._process.stderr is not None
+            self._complaint = asyncio.create_task(self._process.stderr.read())
             try:
                 await self._say(**self._settings, splits=splits)
                 message = await self._ready
@@ -184,13 +184,11 @@ class Zygote:
         except TimeoutError:
             await self._give_up()
         self._fail_all()
-        self._errors.close()
+        self._complaint.cancel()
 
     async def _fail(self) -> NoReturn:
         """End, and raise what the zygote complained of last."""
-        await self._process.wait()
-        self._errors.seek(0)
-        complaint = self._errors.read().decode("utf-8", "replace")[-4000:].strip()
+        complaint = (await self._complaint).decode("utf-8", "replace")[-4000:].strip()
         await self.close()
         raise ZygoteFailed(complaint or "the zygote died without a word") from None
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import typer
 
+from evaluators.evaluator import SandboxUnavailable
 from evolve.commands import evaluate, exchange, inspect, problems, search
 from evolve.errors import UserError
+from problems.problem import BadInstance
 
 app = typer.Typer(
     name="evolve",
@@ -48,7 +50,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
-    except UserError as error:
+    except (UserError, BadInstance, SandboxUnavailable) as error:
         print(f"evolve: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -83,8 +83,12 @@ def prepare(config: RunConfig) -> Parts:
     ------
     UserError
         If a model's settings are unusable, e.g. a dollar cap without a known price.
+    BadInstance
+        If a file of the user's own instances breaks its format.
     """
     problem = registry.load(config.problem)
+    for path in config.own_instances.values():
+        problem.read(path)
     budget = Budget(BudgetLimits(config.evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
     return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem))
 

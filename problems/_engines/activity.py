@@ -124,7 +124,7 @@ def conflict_set(network: Network, state: State, delay: float) -> int:
     schedule of a shop can be generated; delay near 0 builds non-delay schedules. now is the
     earliest start of any eligible activity. Fills candidate and earliest; returns how many compete.
     """
-    quickest, completes, now = -1, np.inf, np.inf
+    quickest, completes, now = state.eligible[0], np.inf, np.inf
     for i in range(state.tally[ELIGIBLE]):
         a = state.eligible[i]
         state.earliest[a] = _earliest_start(network, state, a)
@@ -166,7 +166,8 @@ def schedule(network: Network, state: State, activity: int) -> None:
         while u < end and state.unit_free[u] <= finish:
             state.unit_free[u - amount] = state.unit_free[u]
             u += 1
-        state.unit_free[u - amount : u] = finish
+        for taken in range(u - amount, u):
+            state.unit_free[taken] = finish
     _commit(network, state, activity, start)
 
 

@@ -41,7 +41,8 @@ def make_network(
     Raises
     ------
     ValueError
-        If a number breaks these rules, a demand exceeds its capacity, or precedence has a cycle.
+        If there is no activity, a number breaks these rules, a demand exceeds its capacity, or
+        precedence has a cycle.
     """
     times = np.array(duration, dtype=np.float64)
     releases = np.zeros(len(times)) if release is None else np.array(release, dtype=np.float64)
@@ -53,6 +54,8 @@ def make_network(
             f"one of each per activity, got {len(times)} durations, {len(releases)} releases, "
             f"{len(demands)} lists of demands, {len(successors)} of successors"
         )
+    if len(times) == 0:
+        raise ValueError("a network must have activities, got none")
     for a, wants in enumerate(demands):
         _check_demands(a, wants, capacity)
         if wants and times[a] == 0:

@@ -22,13 +22,19 @@ class Timeline(NamedTuple):
 @kernel
 def open_timeline(network: Network) -> Timeline:
     """Nothing in use, and room for two steps per demand."""
-    resources = len(network.unit_from) - 1
-    room = np.ones(resources + 1, np.int64)
+    resources, room = len(network.unit_from) - 1, len(network.unit_from) - 1 + 2 * len(network.resource)
+    timeline = Timeline(
+        first=np.zeros(resources, np.int64),
+        steps=np.ones(resources, np.int64),
+        time=np.zeros(room),
+        used=np.zeros(room, np.int64),
+    )
     for resource in network.resource:
-        room[resource + 1] += 2
-    room[0] = 0
-    first = np.cumsum(room)
-    return Timeline(first[:-1].copy(), np.ones(resources, np.int64), np.zeros(first[-1]), np.zeros(first[-1], np.int64))
+        timeline.first[resource] += 2
+    before = 0
+    for resource in range(resources):
+        before, timeline.first[resource] = before + timeline.first[resource] + 1, before
+    return timeline
 
 
 @inlined
@@ -50,7 +56,8 @@ def reserve(timeline: Timeline, resource: int, amount: int, start: float, finish
     """Take units from start to finish; the caller has found the gap."""
     begin_step = _split(timeline, resource, start)
     end_step = _split(timeline, resource, finish)
-    timeline.used[begin_step:end_step] += amount
+    for step in range(begin_step, end_step):
+        timeline.used[step] += amount
 
 
 @inlined

@@ -65,7 +65,6 @@ class Schedule(NamedTuple):
 Rule = Callable[[Operation, Shop, np.ndarray], float]
 
 
-@kernel
 def _build(data: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: np.ndarray) -> Schedule:
     """Schedule the operation of lowest priority (ties: of the lowest job), until all are scheduled.
 
@@ -82,7 +81,7 @@ def _build(data: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: 
             activity.conflict_set(network, state, delay)
         arrive(data, state, floor)
         shop = describe_shop(data, state)
-        chosen, lowest = -1, np.inf
+        chosen, lowest = state.candidate[0], np.inf
         # This loop is no verb of its own: functions that pass on a hook's exception inline badly.
         for i in range(state.tally[activity.CANDIDATES]):
             a = state.candidate[i]
@@ -96,25 +95,31 @@ def _build(data: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: 
         else:
             activity.schedule(network, state, chosen)
         leave(data, state, floor, chosen)
-    return Schedule(state.start.reshape(data.machine.shape).astype(np.int64))
+    start = np.empty(data.machine.shape, np.int64)
+    for a in range(start.size):
+        start.flat[a] = state.start[a]
+    return Schedule(start)
+
+
+_build_with_hook = kernel(_build)
 
 
 @kernel
 def non_delay(data: JobShop, priority: Rule, theta: np.ndarray) -> Schedule:
     """Leave no machine idle while an operation waits for it."""
-    return _build(data, data.seed[0], 0.0, priority, theta)
+    return _build_with_hook(data, data.seed[0], 0.0, priority, theta)
 
 
 @kernel
 def giffler_thompson(data: JobShop, priority: Rule, theta: np.ndarray) -> Schedule:
     """Build an active schedule [1]_."""
-    return _build(data, data.seed[0], 1.0, priority, theta)
+    return _build_with_hook(data, data.seed[0], 1.0, priority, theta)
 
 
 @kernel
 def insertion(data: JobShop, priority: Rule, theta: np.ndarray) -> Schedule:
     """Place the best of all next operations in the earliest gap that it fits."""
-    return _build(data, data.seed[0], -1.0, priority, theta)
+    return _build_with_hook(data, data.seed[0], -1.0, priority, theta)
 
 
 def verify(data: JobShop, solution: Schedule) -> None:
@@ -156,11 +161,15 @@ def _noisy_p_over_work_left(op: Operation, shop: Shop, theta: np.ndarray) -> flo
     return op.duration / op.work_left * math.exp(theta[0] * (op.noise - 0.5))
 
 
+# Compiled for this one rule, and into its caller: passed on by address it would be slower, and not cached.
+_build_with_noise = inlined(_build)
+
+
 @kernel
 def _best_of(data: JobShop, passes: int, quiet: np.ndarray, loud: np.ndarray) -> Schedule:
-    best = _build(data, data.seed[0], 0.0, _noisy_p_over_work_left, quiet)
+    best = _build_with_noise(data, data.seed[0], 0.0, _noisy_p_over_work_left, quiet)
     for k in range(1, passes):
-        other = _build(data, data.seed[0] + np.uint64(k), 0.0, _noisy_p_over_work_left, loud)
+        other = _build_with_noise(data, data.seed[0] + np.uint64(k), 0.0, _noisy_p_over_work_left, loud)
         if _makespan(data, other) < _makespan(data, best):
             best = other
     return best
@@ -178,7 +187,8 @@ def best_of(passes: int, data: JobShop) -> Schedule:
     """Best of one non-delay pass of p / work left and passes - 1 with its priorities disturbed.
 
     Each priority is multiplied by exp(0.6 (u - 0.5)), u uniform. The 0.6 was chosen on 70 generated
-    instances, where 0.4 to 0.7 are within 0.1 points of each other.
+    instances, where 0.4 to 0.7 differ by 0.1 points (K = 128); on Taillard's 80 it gives 9.73 % with
+    128 passes and 8.72 % with 1024.
     """
     return _best_of(data, passes, np.array([0.0]), np.array([0.6]))
 
@@ -188,7 +198,6 @@ _NOISE = (
     'Storer, Wu and Vaccari (1992), "New search spaces for sequencing problems with application to job shop '
     'scheduling", Management Science 38(10):1495-1509'
 )
-
 
 STATEMENT = """\
 A job shop has n jobs and m machines. Every job visits every machine once, in its own given order;
@@ -208,7 +217,7 @@ in one decoder can be poor in another.
 
 Times are in the instance's own unit: 1 to 99 in most instances, up to 200 in some. A good rule
 does not depend on the unit (divide times by one another or by `shop.mean_duration`) nor on the
-size: it is judged on 15 to 200 jobs and 10 to 20 machines, not only on those it was trained on.
+size: it is judged on 10 to 200 jobs and 10 to 20 machines, not only on those it was trained on.
 `op.noise` is there for randomised rules and as a tie-break; it depends on instance, decision and
 operation only, so a rule gives the same schedule each time.
 

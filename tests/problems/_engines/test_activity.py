@@ -188,6 +188,7 @@ def test_ties_go_to_the_lowest_index():
         ({"duration": [float("nan"), 1]}, "duration must be finite and >= 0, got nan at activity 0"),
         ({"release": [0, float("inf")]}, "release must be finite and >= 0, got inf at activity 1"),
         ({"duration": [1, 1, 1]}, "one of each per activity, got 3 durations, 2 releases"),
+        ({"duration": [], "demands": [], "successors": [], "release": []}, "must have activities, got none"),
         ({"demands": [[], [(0, 3)]]}, "demand must be in 1..2 .* got 3 at activity 1"),
         ({"demands": [[(1, 1)], []]}, "resource must be in 0..0, got 1 at activity 0"),
         ({"demands": [[(0, 1), (0, 1)], []]}, "activity 0 demands a resource twice"),

@@ -1,0 +1,195 @@
+"""Zygotes and workers come and go: kills, hangs, closing, missing layers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Driver, children, is_alive, needs_sandbox
+from one_machine import PROBLEM
+
+from evaluators import launch
+from evaluators.evaluator import Evaluator, SandboxUnavailable
+from evaluators.limits import Limits
+from evaluators.outcome import Ok
+from evaluators.zygote import ZygoteFailed
+
+pytestmark = needs_sandbox
+
+RULE = PROBLEM.rules[0].source
+LOOP = "def priority(job, machine):\n    x = 0.0\n    while x > -1.0:\n        x = x + 1.0\n    return x"
+
+
+@pytest.fixture
+def driver():
+    driver = Driver(Evaluator(PROBLEM, workers=2, limits=Limits(timeout_s=2.0)))
+    yield driver
+    driver.close()
+
+
+def wait_until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+async def one_worker(zygote: int) -> int:
+    while not (found := children(zygote)):
+        await asyncio.sleep(0.01)
+    return found[0]
+
+
+def test_a_zygote_killed_mid_run_is_replaced_and_the_innocent_program_runs_again(driver: Driver):
+    driver.evaluate(RULE)
+    first = driver.zygote
+
+    async def kill_under_it():
+        # Fifteen at once: some are running when the zygote dies.
+        work = asyncio.gather(*(driver.evaluator.evaluate(RULE, "train") for _ in range(15)))
+        await one_worker(first)
+        os.kill(first, signal.SIGKILL)
+        return await work
+
+    outcomes = driver.run(kill_under_it())
+    assert all(isinstance(o, Ok) for o in outcomes), outcomes
+    assert driver.zygote != first
+
+
+def test_workers_die_with_a_killed_zygote(driver: Driver):
+    driver.evaluate(RULE)
+
+    async def kill_under_it():
+        work = asyncio.ensure_future(driver.evaluator.evaluate(LOOP, "train"))
+        worker = await one_worker(driver.zygote)
+        os.kill(driver.zygote, signal.SIGKILL)
+        died = await asyncio.to_thread(wait_until, lambda: not is_alive(worker), 1.0)
+        return died, await work
+
+    died, outcome = driver.run(kill_under_it())
+    assert died
+    assert outcome.kind == "timed_out"  # evaluated again, by the next zygote
+
+
+def test_a_hung_zygote_is_killed_and_only_the_overdue_program_is_blamed(driver: Driver):
+    driver.evaluate(RULE)
+    first = driver.zygote
+
+    async def hang():
+        loop = asyncio.ensure_future(driver.evaluator.evaluate(LOOP, "train"))
+        await one_worker(first)
+        started = time.monotonic()
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.sleep(0.5)
+        innocent = asyncio.ensure_future(driver.evaluator.evaluate(RULE, "train"))
+        outcome = await loop
+        return outcome, time.monotonic() - started, await innocent
+
+    outcome, elapsed_s, innocent = driver.run(hang())
+    assert outcome.kind == "timed_out"
+    assert elapsed_s < driver.evaluator.limits.timeout_s + 1.0
+    assert isinstance(innocent, Ok)
+    assert not is_alive(first)
+
+
+def test_closing_leaves_no_process_even_while_a_program_runs():
+    driver = Driver(Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=30.0)))
+
+    async def close_under_it():
+        work = asyncio.ensure_future(driver.evaluator.evaluate(LOOP, "train"))
+        zygote = driver.zygote
+        worker = await one_worker(zygote)
+        await driver.evaluator.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await work
+        return zygote, worker
+
+    zygote, worker = driver.run(close_under_it())
+    driver.runner.close()
+    assert not is_alive(zygote)
+    assert wait_until(lambda: not is_alive(worker), 1.0)
+
+
+def test_a_cancelled_evaluation_frees_its_worker(driver: Driver):
+    driver.evaluate(RULE)
+
+    async def cancel():
+        work = asyncio.ensure_future(driver.evaluator.evaluate(LOOP, "train"))
+        await one_worker(driver.zygote)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    driver.run(cancel())
+    assert wait_until(lambda: driver.workers() == [], 1.0)
+    assert isinstance(driver.evaluate(RULE), Ok)
+
+
+@pytest.mark.parametrize("moment", ["warming up", "running"])
+def test_when_the_parent_is_killed_zygote_and_workers_die(tmp_path: Path, moment: str):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            import asyncio, sys
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            from one_machine import PROBLEM
+            from evaluators.evaluator import Evaluator
+            from evaluators.limits import Limits
+
+            async def main():
+                async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=60.0)) as evaluator:
+                    print("ready", flush=True)
+                    await evaluator.evaluate({LOOP!r}, "train")
+
+            asyncio.run(main())
+        """)
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        if moment == "running":
+            assert parent.stdout.readline() == "ready\n"
+        assert wait_until(lambda: children(parent.pid))
+        (zygote,) = children(parent.pid)
+        if moment == "running":
+            assert wait_until(lambda: children(zygote))
+        family = [zygote, *children(zygote)]
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    assert wait_until(lambda: not any(is_alive(process) for process in family))
+
+
+def test_a_missing_layer_is_refused_by_name_and_with_the_way_out(monkeypatch):
+    command = launch.command
+    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    driver_of = Evaluator(PROBLEM, workers=1)
+    with pytest.raises(SandboxUnavailable, match=r"landlock.*--allow-weak-sandbox"):
+        asyncio.run(driver_of.start())
+
+
+def test_a_missing_layer_can_be_allowed(monkeypatch):
+    command = launch.command
+    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    driver = Driver(Evaluator(PROBLEM, workers=1, allow_weak_sandbox=True))
+    try:
+        assert isinstance(driver.evaluate(RULE), Ok)
+    finally:
+        driver.close()
+
+
+def test_a_problem_that_does_not_import_in_the_zygote_says_why(monkeypatch):
+    evaluator = Evaluator(PROBLEM, workers=1)
+    monkeypatch.setattr(Evaluator, "task", "no_such_module:run")
+    with pytest.raises(ZygoteFailed, match="no_such_module"):
+        asyncio.run(evaluator.start())
