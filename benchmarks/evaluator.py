@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from collections import Counter
 
@@ -48,16 +49,26 @@ async def candidates(problem: Problem, count: int, seed: int) -> list[str]:
     return found
 
 
+def cpu_s(evaluator: Evaluator) -> float:
+    """CPU time of this process, the zygote and all its workers that have ended."""
+    assert evaluator.zygote_pid is not None
+    with open(f"/proc/{evaluator.zygote_pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
 async def measure(problem: Problem, sources: list[str], workers: int) -> None:
     begun = time.perf_counter()
     async with Evaluator(problem, workers=workers) as evaluator:
         ready_s = time.perf_counter() - begun
         await evaluator.evaluate(problem.rules[0].source, "train")
         first_s = time.perf_counter() - begun
-        begun = time.perf_counter()
+        begun, begun_cpu_s = time.perf_counter(), cpu_s(evaluator)
         outcomes = await asyncio.gather(*(evaluator.evaluate(source, "train") for source in sources))
-        elapsed_s = time.perf_counter() - begun
+        elapsed_s, spent_s = time.perf_counter() - begun, cpu_s(evaluator) - begun_cpu_s
         report(problem, evaluator, outcomes, elapsed_s, workers)
+        print(f"CPU time per evaluation, all processes: {1000 * spent_s / len(outcomes):.1f} ms")
     print(f"zygote ready after {ready_s:.2f} s, first outcome after {first_s:.2f} s")
 
 

@@ -124,6 +124,11 @@ class Evaluator:
         if zygote is not None:
             await zygote.close()
 
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote, parent of all workers; None before start and after close."""
+        return None if self._zygote is None else self._zygote.pid
+
     def instances(self, split: str) -> Sequence[Instance]:
         """The instances of a split, in the order of every list in an outcome.
 

@@ -22,7 +22,7 @@ _STAGES = ("compile", "run")
 _KINDS = (CompileError.kind, Crashed.kind, NonFinite.kind, OutOfMemory.kind)
 _DTYPES = tuple(np.dtype(t).str for t in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"))
 _MAX_REASON_BYTES = 1_000
-_HEADER = struct.Struct("<I4d32s")  # instances; seconds; fingerprint
+_HEADER = struct.Struct("<I3d32s")  # instances; seconds; fingerprint
 _ARRAY = struct.Struct("<BB")  # dtype, dimensions
 
 
@@ -57,7 +57,7 @@ def encode_failure(kind: str, stage: str, reason: str) -> bytes:
 
 def encode_answer(answer: Answer, fingerprint: bytes) -> bytes:
     """All solutions, as raw arrays."""
-    seconds = (answer.sealed_at_s, answer.compile_s, answer.run_s, 0.0)
+    seconds = (answer.sealed_at_s, answer.compile_s, answer.run_s)
     parts = [b"S", _HEADER.pack(len(answer.solutions), *seconds, fingerprint)]
     for solution, nanoseconds in zip(answer.solutions, answer.nanoseconds, strict=True):
         parts.append(struct.pack("<Q", nanoseconds))
@@ -85,7 +85,7 @@ def decode(data: bytes, solution: type, layouts: Sequence[Layout], instances: in
         return _decode_failure(reader)
     if kind != b"S":
         raise BadAnswer("it is neither solutions nor a failure")
-    count, sealed_at_s, compile_s, run_s, _, fingerprint = reader.unpack(_HEADER)
+    count, sealed_at_s, compile_s, run_s, fingerprint = reader.unpack(_HEADER)
     if count != instances:
         raise BadAnswer(f"{count} solutions for {instances} instances")
     if not all(math.isfinite(s) and s >= 0 for s in (sealed_at_s, compile_s, run_s)):

@@ -17,7 +17,7 @@ from evaluators.limits import Limits
 from evaluators.wire import Layout
 
 # What a zygote may take, beyond the time limit of a worker, before it counts as hung.
-_GRACE_S = 0.75
+_GRACE_S = 0.5
 _CLOSE_S = 2.0
 _CHUNK_BYTES = 2**18
 
@@ -136,27 +136,38 @@ class Zygote:
         exited = self._exits[number] = asyncio.get_running_loop().create_future()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        exchange = asyncio.create_task(self._exchange(number, ours, source, exited))
+        exchange.add_done_callback(_forget)
         try:
             with theirs:
                 await self._say(theirs.fileno(), run=number, split=split, probe=probe)
-            async with asyncio.timeout(self._limits.timeout_s + _GRACE_S):
-                answer = await self._converse(ours, source, exited)
-                flooded = len(answer) > self._limits.result_bytes
-                if flooded:
-                    await self._say(kill=number)
-                end = await exited
-            return Ended(answer, "flooded" if flooded else end["fate"], end["code"])
-        except TimeoutError:
+            # Twice: if this process itself stood still, what came in meanwhile has to be read first.
+            for patience_s in (self._limits.timeout_s + _GRACE_S, _GRACE_S / 2):
+                await asyncio.wait([exchange], timeout=patience_s)
+                if exchange.done():
+                    return exchange.result()
             await self._give_up()
-            raise ZygoteLost(guilty=True) from None
+            raise ZygoteLost(guilty=True)
         finally:
+            exchange.cancel()
             del self._exits[number]
-            ours.close()
             if not exited.done():  # cancelled: the worker is of no use any more
                 with contextlib.suppress(ZygoteLost):
                     await self._say(kill=number)
 
-    async def _converse(self, end: socket.socket, source: str, exited: asyncio.Future[Mapping[str, Any]]) -> bytes:
+    async def _exchange(
+        self, number: int, end: socket.socket, source: str, exited: asyncio.Future[Mapping[str, Any]]
+    ) -> Ended:
+        """Converse with a worker, and wait for its end."""
+        with end:
+            answer = await self._converse(end, source)
+        flooded = len(answer) > self._limits.result_bytes
+        if flooded:
+            await self._say(kill=number)
+        report = await exited
+        return Ended(answer, "flooded" if flooded else report["fate"], report["code"])
+
+    async def _converse(self, end: socket.socket, source: str) -> bytes:
         """Send a program and read the answer, up to a little more than the limit."""
         loop = asyncio.get_running_loop()
         text = source.encode("utf-8", "replace")
@@ -169,8 +180,6 @@ class Zygote:
                 if not data:
                     break
                 answer += data
-        if exited.done():
-            exited.result()  # raises if the zygote was lost
         return bytes(answer)
 
     async def close(self) -> None:
@@ -178,6 +187,7 @@ class Zygote:
         listens = self._ready.done() and not self.lost
         self.lost = True
         self._reader.cancel()
+        await asyncio.wait([self._reader])
         self._control.close()
         try:
             await asyncio.wait_for(self._process.wait(), _CLOSE_S if listens else 0)
@@ -205,7 +215,7 @@ class Zygote:
         for future in waiting:
             if not future.done():
                 future.set_exception(ZygoteLost(guilty=False))
-                future.exception()  # not all of them are awaited
+                _forget(future)
 
     async def _say(self, descriptor: int | None = None, **message: object) -> None:
         """Send one line; all lines are short, so a zygote that does not read for a while can take them."""
@@ -238,3 +248,9 @@ class Zygote:
             self._loads.pop(message["loaded"]).set_result(None)
         else:
             self._ready.set_result(message)
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Look at an error, so that asyncio does not report it where nobody waits for it any more."""
+    if not future.cancelled():
+        future.exception()

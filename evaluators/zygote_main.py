@@ -26,6 +26,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -55,7 +56,7 @@ def main(descriptor: int, parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _ending_with(parent: int) -> Any:
+def _ending_with(parent: int) -> Iterator[None]:
     """End if the parent does, also in the middle of an import: looked at twice a second."""
 
     def look(*_: object) -> None:

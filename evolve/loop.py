@@ -1,4 +1,4 @@
-"""One run: ask, propose, admit, evaluate, tell; then select on valid and report on test.
+"""One search: ask, propose, admit, evaluate, tell; then select on valid.
 
 Proposals are numbered. While one is evaluated, others are asked for and evaluated, up to WINDOW
 beyond the last one told. With the genetic proposer, candidates are told in the order of their
@@ -16,10 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from evaluators.evaluator import Evaluator, solve_procedure
 
+from evaluators.evaluator import Evaluator, solve_procedure
 from evaluators.outcome import Ok, Outcome, Rejected
-from evolve import report
 from evolve.archives.pareto import ParetoArchive
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
@@ -82,13 +81,11 @@ class Search:
     # the run
 
     async def run(self) -> None:
-        """Everything from the first baseline to the report; continues what the store holds."""
+        """Everything from the first baseline to the champion; continues what the store holds."""
         self._restore()
         await self._seed()
         await self._evolve()
         await self._select()
-        self.store.set_meta("report", await report.assess(self))
-        self.store.set_meta("status", self.stopped or "finished")
 
     def _restore(self) -> None:
         """Tell the strategy again what the journal says it heard."""
@@ -104,13 +101,15 @@ class Search:
 
     async def _seed(self) -> None:
         """Evaluate the baselines: they are seeds, opponents and the bar to beat."""
-        self._notify("baselines")
+        self.notify("baselines")
         recorded = {p.operator: p for p in self.store.programs() if p.origin == "baseline"}
         for rule in self.problem.rules:
             if rule.name not in recorded:
-                recorded[rule.name] = Program(self._number(), rule.source, "baseline", rule.name, thought=rule.title)
-                self._record(recorded[rule.name])
+                recorded[rule.name] = Program(self.number(), rule.source, "baseline", rule.name, thought=rule.title)
+                self.record(recorded[rule.name])
         programs = [p for p in recorded.values() if p.id not in self.candidates]
+        for program in programs:
+            self._known.setdefault(program.key, program.id)
         outcomes = await asyncio.gather(*(self.evaluator.evaluate(p.source, "train") for p in programs))
         for program, outcome in zip(programs, outcomes, strict=True):
             await self._tell(Candidate(program, outcome))
@@ -125,7 +124,7 @@ class Search:
         try:
             while True:
                 while len(pending) < WINDOW and self._may_ask():
-                    pending[asyncio.create_task(self._attempt(self._number(), self._reserve()))] = None
+                    pending[asyncio.create_task(self._attempt(self.number(), self._reserve()))] = None
                 if not pending:
                     return
                 watched = [next(iter(pending))] if self.store.config.deterministic else list(pending)
@@ -149,7 +148,7 @@ class Search:
 
     async def _select(self) -> None:
         """Read valid for the best on train and the whole front: the champion is the best there."""
-        self._notify("selecting on valid")
+        self.notify("selecting on valid")
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self._loss(c), c.program.id))
         finalists = {c.program.id: c for c in [*ok[:FINALISTS], *self.archive.members]}
@@ -167,14 +166,14 @@ class Search:
         try:
             draft = await self.proposer.propose(proposal, self._rng(number, 1))
         except EditRefused as refusal:
-            self._record(program, refusal.spend)
+            self.record(program, refusal.spend)
             reservation.release()
             return Candidate(program, Rejected("edit", str(refusal)))
         except BudgetExhausted:
             reservation.release()
             raise
         program = Program(number, draft.source, self.proposer.origin, proposal.operator, parents, draft.thought)
-        self._record(program, draft.spend)
+        self.record(program, draft.spend)
         return await self._settle(program, reservation)
 
     async def _settle(self, program: Program, reservation: Reservation) -> Candidate:
@@ -207,7 +206,7 @@ class Search:
         self._hear(candidate)
         if candidate.program.origin != "baseline" and self._is_best(candidate):
             await self._validate(candidate)
-        self._notify("searching")
+        self.notify("searching")
 
     def _hear(self, candidate: Candidate) -> None:
         self.candidates[candidate.program.id] = candidate
@@ -272,7 +271,8 @@ class Search:
     def _rng(self, number: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.store.config.seed, number, stream))
 
-    def _number(self) -> int:
+    def number(self) -> int:
+        """A fresh program id."""
         self._next += 1
         return self._next - 1
 
@@ -292,13 +292,15 @@ class Search:
         """Attempts that were under way when an earlier session ended."""
         return [p for p in self.store.programs() if p.origin != "procedure" and p.id not in self.candidates]
 
-    def _record(self, program: Program, spend: dict[str, object] | None = None) -> None:
+    def record(self, program: Program, spend: dict[str, object] | None = None) -> None:
+        """Journal an attempt, and what it cost, before it is evaluated."""
         with self.store.transaction():
             self.store.add_program(program)
             if spend:
                 self.store.add_spend(program.id, spend)
 
-    def _notify(self, phase: str) -> None:
+    def notify(self, phase: str) -> None:
+        """Tell the progress display where the run is."""
         bars = [self._loss(c) for c in self.baselines if isinstance(c.outcome, Ok)]
         best = [self._loss(c) for c in self._guide.members]
         sign = self.problem.primary.loss(1.0)

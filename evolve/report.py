@@ -6,15 +6,13 @@ champion is compared with is chosen on ``valid``, before they are read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.outcome import Ok
+from evolve.loop import Search
 from evolve.program import Program
 from evolve.statistics import Paired, compare
 from problems.problem import Objective, Problem
-
-if TYPE_CHECKING:
-    from evolve.loop import Search
 
 
 async def assess(search: Search) -> dict[str, Any]:
@@ -37,7 +35,7 @@ async def assess(search: Search) -> dict[str, Any]:
     # the shift suites shift the problem's own generator: they say nothing of a user's own instances
     own = search.store.config.own_instances
     for split in ("train", "valid", "test") if own else problem.splits:
-        search._notify(f"reporting on {split}")
+        search.notify(f"reporting on {split}")
         splits[split] = await _assess_split(search, split, entrants, best)
     words, improved = verdict(problem, splits, champion, best.operator)
     return {
@@ -64,8 +62,8 @@ def _entrants(search: Search) -> list[tuple[str, Program]]:
             continue
         program = known.get(baseline.name)
         if program is None:
-            program = Program(search._number(), "", "procedure", baseline.name, thought=baseline.title)
-            search._record(program)
+            program = Program(search.number(), "", "procedure", baseline.name, thought=baseline.title)
+            search.record(program)
         found.append(("procedure", program))
     return found
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
-
 from evaluators.limits import Limits
 from evaluators.outcome import Rejected
+from evolve import report
 from evolve.budget import Budget, BudgetLimits
 from evolve.config import RunConfig
 from evolve.errors import UserError
@@ -133,6 +133,8 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             on_status=on_status,
         )
         await search.run()
+        store.set_meta("report", await report.assess(search))
+        store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()
         await evaluator.close()

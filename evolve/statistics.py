@@ -44,15 +44,17 @@ def compare(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Seq
     """Difference a - b of one objective, in its unit, with a 95 % interval.
 
     A mean of per-instance values (kinds ``mean`` and ``gap``) gets Student's interval of the
-    paired differences; a ratio of sums and the decision time (time over decisions) get the
+    paired differences; a ratio of sums, and decision times with their heavy tail, get the
     bias-corrected and accelerated bootstrap over instances [1]_. Instances without a value for
     both programs are dropped.
 
     Raises
     ------
     ValueError
-        If an outcome does not belong to these instances.
+        If the objective is not the problem's, or an outcome does not belong to these instances.
     """
+    if objective not in problem.objectives:
+        raise ValueError(f"{objective.name} is not an objective of {problem.name}")
     for name, outcome in (("first", a), ("second", b)):
         if len(outcome.values[objective.name]) != len(instances):
             raise ValueError(
@@ -62,12 +64,8 @@ def compare(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Seq
     if objective.kind == "ratio_of_sums":
         return _ratio(*_sums(objective, a, b, instances))
     pairs = np.array([a.values[objective.name], b.values[objective.name]], dtype=float).reshape(2, -1)
-    present = np.isfinite(pairs).all(axis=0)
-    differences = (pairs[0] - pairs[1])[present]
-    if objective.kind == "decision_time":
-        decisions = np.array([problem.decisions(instance.data) for instance in instances], dtype=float)[present]
-        return _ratio(differences * decisions, decisions)
-    return _mean(differences)
+    differences = (pairs[0] - pairs[1])[np.isfinite(pairs).all(axis=0)]
+    return _ratio(differences, np.ones_like(differences)) if objective.kind == "decision_time" else _mean(differences)
 
 
 def improved(paired: Paired, objective: Objective) -> bool:

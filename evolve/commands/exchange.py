@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from evaluators.evaluator import Evaluator
 
+from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
 from evaluators.outcome import Ok
 from evolve import heuristic, tables

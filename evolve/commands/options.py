@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from evaluators.evaluator import Evaluator, solve_procedure
 
+from evaluators.evaluator import Evaluator, solve_procedure
 from evaluators.limits import Limits
 from evaluators.outcome import Outcome
 from evolve.config import available_cores

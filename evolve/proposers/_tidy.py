@@ -26,7 +26,8 @@ _LARGEST_EXPONENT = 20.0  # exp(20) is 5e8: far from overflow even after a few p
 
 def size(tree: Tree) -> int:
     """Number of names, constants and operations in all functions."""
-    nodes = [node for function in tree.functions.values() for node in ast.walk(function)]
+    functions = [f for f in tree.module.body if isinstance(f, ast.FunctionDef)]
+    nodes = [node for function in functions for node in ast.walk(function)]
     # op.duration is one name, not two.
     return sum(isinstance(node, ast.expr) - isinstance(node, ast.Attribute) for node in nodes)
 
@@ -38,14 +39,13 @@ def depth(node: ast.AST) -> int:
 
 
 def tidy(tree: Tree) -> None:
-    """Fold constants, drop dead wood and texts that no longer describe the program."""
+    """Fold constants, drop dead wood and texts that no longer describe the program; sites are not renewed."""
     for function in tree.functions.values():
         simplify(function)
         _drop_docstring(function)
         _drop_unused_locals(function)
     _drop_docstring(tree.module)
     _drop_unused_globals(tree)
-    tree.refresh()
 
 
 def render(module: ast.Module) -> str:
@@ -68,19 +68,21 @@ def hazards(tree: Tree) -> set[str]:
 
 
 def guard(tree: Tree, accepted: set[str]) -> None:
-    """Make every hazard that is not accepted finite: divisors positive, roots of absolute values, and so on."""
+    """Mend every hazard that is not accepted: divisors become positive, roots those of absolute values.
+
+    Sites are not renewed.
+    """
     for node, scope in tree.partial:
         if not _is_safe(node, scope.facts) and ast.dump(node) not in accepted:
             _mend(node, scope.facts)
-    tree.refresh()
 
 
 def _is_safe(node: ast.expr, facts: Mapping[str, Fact]) -> bool:
     match node:
         case ast.BinOp(op=ast.Pow()):
             power = number(node.right)
-            if power is None:
-                return False
+            if power is None:  # x ** y overflows too easily, unless y is known to be small
+                return called(node.right) == "tanh" and sign_of(node.left, facts) == POSITIVE
             needed = ANY if power >= 0 and power == int(power) else NONNEGATIVE if power > 0 else POSITIVE
             return sign_of(node.left, facts) >= needed
         case ast.BinOp():
@@ -114,7 +116,8 @@ def _mend(node: ast.expr, facts: Mapping[str, Fact]) -> None:
         case ast.BinOp(op=ast.Pow()):
             if number(node.right) is None:
                 node.right = call("math.tanh", node.right)
-            node.left = _positive(node.left, facts)
+            if not _is_safe(node, facts):
+                node.left = _positive(node.left, facts)
         case ast.BinOp():
             node.right = _positive(node.right, facts)
         case ast.Call() if called(node) in ("log", "log2", "log10"):
@@ -158,6 +161,8 @@ def _drop(block: ast.stmt, used: set[str]) -> bool:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)]) if name not in used:
                     dropped = True
+                    continue
+                case ast.Pass():
                     continue
                 case ast.If() | ast.For():
                     dropped |= _drop(statement, used)

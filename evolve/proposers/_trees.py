@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from evolve.proposers._terms import ANY, POSITIVE, Fact, called, fact_of, name_of, number, sign_of, unit_of
 from problems.problem import Problem, quantities
@@ -53,8 +53,7 @@ class Scope:
             self.facts[f"{argument}.{name}"] = fact
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """One expression, and how to replace it."""
 
     owner: ast.AST
@@ -79,7 +78,7 @@ class Site:
         else:
             getattr(self.owner, self.field)[self.index] = node
 
-    @cached_property
+    @property
     def facts(self) -> dict[str, Fact]:
         """Names that may be read here, with what is known of them."""
         scope = self.scope
@@ -218,7 +217,7 @@ class _Walker:
         node = place.node
         kind = self._kind(node)
         if kind != "opaque":
-            site = replace(place, kind=kind, readable=tuple(self._known))
+            site = place._replace(kind=kind, readable=tuple(self._known))
             self._tree.sites.append(site)
             if number(node) is not None:
                 self._tree.numbers.append(site)

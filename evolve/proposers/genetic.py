@@ -21,10 +21,10 @@ References
 from __future__ import annotations
 
 import textwrap
+from functools import lru_cache
 
 import numpy as np
 
-from evolve.program import canonical_key
 from evolve.proposers._tidy import depth, guard, hazards, render, size, tidy
 from evolve.proposers._trees import Tree
 from evolve.proposers._variation import MUTATIONS, cross
@@ -56,6 +56,7 @@ class GeneticProposer(Proposer):
         self._problem = problem
         self._max_size = max_size
         self._max_depth = max_depth
+        self._tidied = lru_cache(maxsize=256)(self._tidy)
 
     async def propose(self, proposal: Proposal, rng: np.random.Generator) -> Draft:
         """Write a child that differs from its parents and keeps the limits.
@@ -74,8 +75,8 @@ class GeneticProposer(Proposer):
         if len(proposal.parents) < 1 + (proposal.operator == "crossover"):
             raise ValueError(f"{proposal.operator} got only {len(proposal.parents)} parents")
         sources = [parent.program.source for parent in proposal.parents]
-        # A change that folds away leaves the parent, or the parent in its tidy form.
-        known = {canonical_key(text) for source in sources for text in (source, self._tidied(source))}
+        # A change that folds away leaves a parent in its tidy form.
+        known = {self._tidied(source) for source in sources}
         for _ in range(_TRIES):
             tree = self._parse(sources[0])
             donor = self._parse(sources[1]) if proposal.operator == "crossover" else None
@@ -83,7 +84,7 @@ class GeneticProposer(Proposer):
             if not thought:
                 continue
             child = render(tree.module)
-            if canonical_key(child) not in known:
+            if child not in known:
                 return Draft(child, textwrap.shorten(thought, 300))
         raise EditRefused(f"{proposal.operator}: no new program within the limits in {_TRIES} tries")
 
@@ -93,7 +94,7 @@ class GeneticProposer(Proposer):
         except SyntaxError as error:
             raise EditRefused(f"the parent does not parse: {error}") from None
 
-    def _tidied(self, source: str) -> str:
+    def _tidy(self, source: str) -> str:
         tree = self._parse(source)
         tidy(tree)
         return render(tree.module)

@@ -5,14 +5,12 @@ They are opponents of dispatching rules, not rules: each works on a whole partia
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from problems._jit import inlined, kernel
-
-if TYPE_CHECKING:
-    from problems.machine.total_tardiness import Jobs
+from problems.machine._jobs import Jobs
 
 
 def edd_challenger(data: Jobs) -> np.ndarray:

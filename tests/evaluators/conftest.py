@@ -40,7 +40,7 @@ class Driver:
 
     @property
     def zygote(self) -> int:
-        return self.evaluator._zygote.pid
+        return self.evaluator.zygote_pid
 
     def workers(self) -> list[int]:
         return children(self.zygote)

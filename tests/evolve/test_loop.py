@@ -6,11 +6,17 @@ import sys
 import time
 
 import pytest
+from tiny import job_shops
 
 import evolve
 from evaluators.outcome import Ok
 from evolve import session
 from evolve.store import Store
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    return job_shops(tmp_path_factory.mktemp("own"))
 
 
 def told(folder) -> list[tuple[int, str, str]]:
@@ -20,29 +26,36 @@ def told(folder) -> list[tuple[int, str, str]]:
         return [(n, programs[n].source, outcomes[n].kind) for n in store.tells()]
 
 
-def test_the_archive_does_not_depend_on_the_number_of_workers(tmp_path):
+def test_the_archive_does_not_depend_on_the_number_of_workers(tmp_path, own):
     runs = [
-        evolve.run("shop/job_shop", evaluations=60, seed=3, workers=workers, out=tmp_path / f"w{workers}")
+        evolve.run("shop/job_shop", evaluations=60, seed=3, **own, workers=workers, out=tmp_path / f"w{workers}")
         for workers in (1, 2)
     ]
     assert told(runs[0]) == told(runs[1])
 
 
-def test_another_seed_gives_another_search(tmp_path):
-    runs = [evolve.run("shop/job_shop", evaluations=20, seed=seed, out=tmp_path / f"s{seed}") for seed in (1, 2)]
+def test_a_copy_of_a_baseline_is_refused_without_an_evaluation(tmp_path, own):
+    folder = evolve.run("shop/job_shop", evaluations=60, seed=9, **own, out=tmp_path / "run")
+    with Store(folder) as store:
+        keys = [p.key for p in store.programs() if p.source and store.outcomes("train")[p.id].kind != "rejected"]
+    assert len(keys) == len(set(keys))
+
+
+def test_another_seed_gives_another_search(tmp_path, own):
+    runs = [evolve.run("shop/job_shop", evaluations=20, seed=seed, **own, out=tmp_path / f"s{seed}") for seed in (1, 2)]
     assert told(runs[0]) != told(runs[1])
 
 
-def test_the_budget_counts_evaluations_and_not_refusals(tmp_path):
-    folder = evolve.run("shop/job_shop", evaluations=40, seed=5, out=tmp_path / "run")
+def test_the_budget_counts_evaluations_and_not_refusals(tmp_path, own):
+    folder = evolve.run("shop/job_shop", evaluations=40, seed=5, **own, out=tmp_path / "run")
     with Store(folder) as store:
         baselines = sum(p.origin == "baseline" for p in store.programs())
         counts = store.counts()
     assert sum(n for kind, n in counts.items() if kind != "rejected") == 40 + baselines
 
 
-def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path):
-    folder = evolve.run("shop/job_shop", evaluations=10, seed=5, out=tmp_path / "run")
+def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path, own):
+    folder = evolve.run("shop/job_shop", evaluations=10, seed=5, **own, out=tmp_path / "run")
     with Store(folder) as store:
         origins = [p.origin for p in store.programs()]
         assert origins[0] == "baseline"
@@ -52,8 +65,9 @@ def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path
         assert store.meta("report")["decoder"] == "non-delay"
 
 
-def start(folder, evaluations: int) -> subprocess.Popen:
-    command = f"import evolve; evolve.run('shop/job_shop', evaluations={evaluations}, seed=9, out={str(folder)!r})"
+def start(folder, evaluations: int, own: dict) -> subprocess.Popen:
+    paths = {name: str(path) for name, path in {"out": folder, **own}.items()}
+    command = f"import evolve; evolve.run('shop/job_shop', evaluations={evaluations}, seed=9, **{paths!r})"
     return subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -69,9 +83,9 @@ def wait_for_tells(folder, count: int, limit_s: float = 120.0) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_resumes_to_the_same_end(tmp_path, how):
-    whole = evolve.run("shop/job_shop", evaluations=60, seed=9, out=tmp_path / "whole")
-    process = start(tmp_path / "cut", 60)
+def test_a_stopped_run_resumes_to_the_same_end(tmp_path, own, how):
+    whole = evolve.run("shop/job_shop", evaluations=60, seed=9, **own, out=tmp_path / "whole")
+    process = start(tmp_path / "cut", 60, own)
     wait_for_tells(tmp_path / "cut", 30)
     process.send_signal(how)
     process.wait(30)
@@ -84,8 +98,8 @@ def test_a_stopped_run_resumes_to_the_same_end(tmp_path, how):
         assert store.meta("status") == "finished"
 
 
-def test_a_run_killed_during_its_baselines_resumes(tmp_path):
-    process = start(tmp_path / "cut", 20)
+def test_a_run_killed_during_its_baselines_resumes(tmp_path, own):
+    process = start(tmp_path / "cut", 20, own)
     wait_for_tells(tmp_path / "cut", 1)
     process.kill()
     process.wait(30)
