@@ -1,4 +1,4 @@
-"""Heuristics in and out: find a program by name, load it as callables, export and verify it."""
+"""Heuristics by name: find a program, read its file, load it as callables."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluators.outcome import Ok
 from evolve.errors import UserError
-from evolve.store import Store, dumps
+from evolve.store import Store
 from problems import registry
-from problems.problem import Problem, quantities
+from problems.problem import Problem
 
-_RECORD = "# evolve-record: "
+RECORD = "# evolve-record: "
 
 
 @dataclass(frozen=True)
@@ -146,122 +144,13 @@ def read_source(path: Path) -> str:
 
 def record_of(source: str) -> dict[str, Any] | None:
     """The machine-readable last line of an exported heuristic, if there is one."""
-    lines = [line for line in source.splitlines() if line.startswith(_RECORD)]
+    lines = [line for line in source.splitlines() if line.startswith(RECORD)]
     if not lines:
         return None
     try:
-        found = json.loads(lines[-1].removeprefix(_RECORD))
+        found = json.loads(lines[-1].removeprefix(RECORD))
     except json.JSONDecodeError as error:
-        raise UserError(f"the line {_RECORD!r} is damaged: {error}; export the program again") from None
+        raise UserError(f"the line {RECORD!r} is damaged: {error}; export the program again") from None
     if not isinstance(found, dict) or not {"problem", "decoder", "objectives"} <= found.keys():
-        raise UserError(f"the line {_RECORD!r} lacks problem, decoder or objectives; export the program again")
+        raise UserError(f"the line {RECORD!r} lacks problem, decoder or objectives; export the program again")
     return found
-
-
-def export(store: Store, identifier: int | None, licence: str) -> str:
-    """One readable module: the rule, its words, provenance, figures and a record to verify."""
-    identifier = store.meta("champion", 0) if identifier is None else identifier
-    program, problem = store.program(identifier), registry.load(store.config.problem)
-    outcomes = {
-        split: outcome
-        for split, outcome in store.outcomes_of(identifier).items()
-        if isinstance(outcome, Ok) and split not in store.config.own_instances
-    }
-    body = _without_docstring(_settled_parameters(program.source)).strip()
-    if not body or not outcomes:
-        raise UserError(f"{store.folder}: program {identifier} has no valid outcome; choose one from: evolve front")
-    exact = {
-        split: {o.name: outcome.objectives[o.name] for o in problem.objectives if o.kind != "decision_time"}
-        for split, outcome in outcomes.items()
-    }
-    record = {"problem": problem.name, "decoder": store.config.decoder, "objectives": exact}
-    lines = [
-        f"A rule for {problem.title}, discovered with evolve.",
-        "",
-        *_in_words(problem, program.thought, body),
-        "",
-        "Where it comes from",
-        "-------------------",
-        *_provenance(store, identifier),
-        "",
-        f"Measured ({problem.name}, decoder {store.config.decoder})",
-        "--------",
-        *_figures(store, problem, identifier, outcomes),
-        "",
-        f"Licence: {licence}",
-    ]
-    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
-    return f'"""{text}\n"""\n\n{body}\n\n\n{_RECORD}{dumps(record)}\n'
-
-
-def _settled_parameters(source: str) -> str:
-    """Replace each ``param(value, ...)`` by its value: the file stands on its own."""
-    lines = source.splitlines()
-    calls = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "param"
-    ]
-    for node in sorted(calls, key=lambda n: (n.lineno, n.col_offset), reverse=True):
-        assert node.end_lineno == node.lineno, "admission keeps a param() on one line"
-        line = lines[node.lineno - 1]
-        lines[node.lineno - 1] = line[: node.col_offset] + ast.unparse(node.args[0]) + line[node.end_col_offset :]
-    return "\n".join(lines)
-
-
-def _without_docstring(source: str) -> str:
-    first = ast.parse(source).body[:1]
-    if first and isinstance(first[0], ast.Expr) and isinstance(first[0].value, ast.Constant):
-        return "\n".join(source.splitlines()[first[0].end_lineno :])
-    return source
-
-
-def _in_words(problem: Problem, thought: str, source: str) -> list[str]:
-    lines = [thought.strip()] if thought.strip() else []
-    read = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
-    for hook in problem.hooks:
-        lines += [f"{hook.signature}: {hook.doc}", "It reads:"]
-        for argument, cls in hook.arguments.items():
-            lines += [f"    {argument}.{q.name} ({q.unit}): {q.doc}" for q in quantities(cls) if q.name in read]
-    return lines
-
-
-def _provenance(store: Store, identifier: int) -> list[str]:
-    program = store.program(identifier)
-    settings = store.config.model_dump(
-        mode="json", exclude_none=True, exclude={"out", "api_base", "train", "valid", "test"}
-    )
-    shown = ", ".join(f"{key}={value}" for key, value in settings.items() if value not in ([], False))
-    ancestors = lineage(store, identifier)
-    roots = sorted({p.operator for p in ancestors.values() if p.origin == "baseline"})
-    return [
-        f"Program {identifier} ({program.origin}, {program.operator}), exported {date.today().isoformat()}.",
-        f"Descends from {len(ancestors) - 1} programs; baselines among them: {', '.join(roots) or 'none'}.",
-        f"Settings: {shown}.",
-    ]
-
-
-def lineage(store: Store, identifier: int) -> dict[int, Any]:
-    """A program and all its ancestors by id."""
-    programs, todo = {}, [identifier]
-    while todo:
-        number = todo.pop()
-        if number not in programs:
-            programs[number] = store.program(number)
-            todo.extend(programs[number].parents)
-    return programs
-
-
-def _figures(store: Store, problem: Problem, identifier: int, outcomes: dict[str, Ok]) -> list[str]:
-    best = (store.meta("report") or {}).get("best_baseline")
-    rival = next((p for p in store.programs() if p.origin == "baseline" and p.operator == best), None)
-    lines = []
-    for split, outcome in outcomes.items():
-        theirs = store.outcomes_of(rival.id).get(split) if rival else None
-        for objective in problem.objectives:
-            value = f"{outcome.objectives[objective.name]:.4g}"
-            beside = (
-                f" (best baseline {best}: {theirs.objectives[objective.name]:.4g})" if isinstance(theirs, Ok) else ""
-            )
-            lines.append(f"{split}: {objective.title} {value} {objective.unit}{beside}")
-    return lines

@@ -1,11 +1,13 @@
-"""Live progress of a run: a redrawn line on a terminal, a line every few seconds elsewhere."""
+"""Live progress of a run: redrawn in place on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
 import time
 
+from rich.console import RenderableType
 from rich.live import Live
-from rich.text import Text
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from evolve import tables
 from evolve.loop import Status
@@ -19,7 +21,7 @@ class Progress:
 
     def __init__(self, problem: Problem) -> None:
         self._objective = problem.primary
-        self._live = Live(console=tables.console, refresh_per_second=8, transient=False)
+        self._live = Live(console=tables.console, refresh_per_second=8)
         self._terminal = tables.console.is_terminal
         self._logged_at = 0.0
         self._phase = ""
@@ -36,30 +38,39 @@ class Progress:
 
     def update(self, status: Status) -> None:
         """Show the status of a run."""
-        text = self._line(status)
         if self._terminal:
-            self._live.update(Text(text))
+            self._live.update(self._panel(status))
             return
         now = time.monotonic()
         if now - self._logged_at >= _LOG_EVERY_S or status.phase != self._phase:
             self._logged_at, self._phase = now, status.phase
-            tables.console.print(text, markup=False, soft_wrap=True)
+            tables.console.print("  ".join(self._facts(status)), markup=False, soft_wrap=True)
 
-    def _line(self, status: Status) -> str:
-        unit = self._objective.unit
-        kinds = "  ".join(f"{kind} {n}" for kind, n in sorted(status.counts.items()))
-        best = f"best {tables.figure(status.best)}{unit} (baseline {tables.figure(status.best_baseline)}{unit}, train)"
-        head = f"{status.phase}: {status.evaluations}/{status.limit} evaluations"
-        return f"{head}  {best}  front {status.front}  [{kinds}]  {self._pace(status)}"
+    def _panel(self, status: Status) -> RenderableType:
+        head, best, outcomes, pace = self._facts(status)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(ProgressBar(total=max(status.limit, 1), completed=status.evaluations, width=30), f"{head}  {pace}")
+        grid.add_row("", best)
+        grid.add_row("", outcomes)
+        return grid
+
+    def _facts(self, status: Status) -> tuple[str, str, str, str]:
+        name, unit = self._objective.name, self._objective.unit
+        best, baseline = tables.figure(status.best), tables.figure(status.best_baseline)
+        kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(status.counts.items()))
+        return (
+            f"{status.phase}: {status.evaluations}/{status.limit} evaluations",
+            f"best {name} on train {best} {unit} (best baseline {baseline} {unit}), front {status.front}",
+            kinds or "no outcome yet",
+            self._pace(status),
+        )
 
     def _pace(self, status: Status) -> str:
-        if status.evaluations == 0:
-            return f"{status.elapsed_s:.0f} s"
-        if self._first is None:
+        if self._first is None and status.evaluations:
             self._first = (status.elapsed_s, status.evaluations)
-        seconds, done = status.elapsed_s - self._first[0], status.evaluations - self._first[1]
-        if seconds <= 0 or done <= 0:
+        started, before = self._first or (status.elapsed_s, 0)
+        seconds, done = status.elapsed_s - started, status.evaluations - before
+        if seconds <= 0 or done <= 0 or status.phase != "searching":
             return f"{status.elapsed_s:.0f} s"
         rate = done / seconds
-        left = (status.limit - status.evaluations) / rate
-        return f"{rate:.1f}/s  {status.elapsed_s:.0f} s, {left:.0f} s left"
+        return f"{rate:.1f}/s, {status.elapsed_s:.0f} s, {(status.limit - status.evaluations) / rate:.0f} s left"

@@ -194,6 +194,17 @@ class Store:
             raise UserError(f"{self.folder}: no program {identifier}; ids are 0 to {last}")
         return _program(rows[0])
 
+    def ancestors(self, identifier: int) -> dict[int, Program]:
+        """A program and all it descends from, by id."""
+        found: dict[int, Program] = {}
+        todo = [identifier]
+        while todo:
+            number = todo.pop()
+            if number not in found:
+                found[number] = self.program(number)
+                todo.extend(found[number].parents)
+        return found
+
     def outcomes(self, split: str) -> dict[int, Outcome]:
         """Outcomes on a split by program id."""
         rows = self._rows("SELECT program, kind, body FROM outcomes WHERE split = ? ORDER BY program", (split,))

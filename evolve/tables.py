@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +21,8 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 def show(*parts: Table | str) -> None:
     """Print tables and lines of text; text is shown as it stands."""
     for part in parts:
-        console.print(part, markup=False)
+        # text is not wrapped: programs are copied from the screen
+        console.print(part, markup=False, soft_wrap=isinstance(part, str))
 
 
 def print_json(value: Any) -> None:
@@ -102,7 +103,7 @@ def evaluation_json(
     return found
 
 
-def evaluation_tables(problem: Problem, outcomes: dict[str, Outcome], split: str, decoder: str) -> list[Table | str]:
+def evaluation_tables(problem: Problem, outcomes: Mapping[str, Outcome], split: str, decoder: str) -> list[Table | str]:
     """Objectives of each program, then its primary objective by instance group."""
     rows = [
         {"name": name, "role": "", "objectives": outcome.objectives, "groups": outcome.groups}

@@ -14,6 +14,7 @@ from evaluators.outcome import Ok
 from evolve import heuristic, tables
 from evolve.commands.options import Json, Run, WeakSandbox, evaluate_programs, load_problem
 from evolve.errors import UserError
+from evolve.export import export as export_program
 from evolve.program import Program
 from evolve.store import Store
 
@@ -26,7 +27,7 @@ def export(
 ) -> None:
     """Write a program as one readable module that imports with nothing but numpy."""
     with Store(run) as store:
-        text = heuristic.export(store, id, licence)
+        text = export_program(store, id, licence)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

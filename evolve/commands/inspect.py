@@ -15,7 +15,6 @@ from evaluators.outcome import Failure, Ok
 from evolve import tables
 from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, load_problem
-from evolve.heuristic import lineage as ancestors_of
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
@@ -143,7 +142,7 @@ def _last_line(source: str) -> str:
 def lineage(run: Run, id: Annotated[int, typer.Argument(help="A program's id.")], json: Json = False) -> None:
     """The ancestors of a program, back to the baselines."""
     with Store(run) as store:
-        programs = ancestors_of(store, id)
+        programs = store.ancestors(id)
         outcomes = store.outcomes("train")
         primary = load_problem(store.config.problem).primary.name
     rows = []
