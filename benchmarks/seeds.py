@@ -1,4 +1,6 @@
-"""Default runs over several seeds: does the champion's gain on valid carry over to test?
+"""Default runs over several seeds.
+
+Does the gain on valid carry over to test?
 
 python benchmarks/seeds.py shop/job_shop --seeds 5
 
@@ -28,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="evolve-seeds-"))
     primary = registry.load(arguments.problem).primary
-    print(f"| seed | evaluations | valid | baseline | test | baseline | difference on test [95 %] | improved | s |")
+    print("| seed | evaluations | valid | baseline | test | baseline | difference on test [95 %] | improved | s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(arguments.seeds):
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from problems import registry
 
 # Chosen so that the default run of shop/job_shop ends within three minutes on two cores
 # (benchmarks/seeds.py prints the seconds); an LLM's evaluations are bounded by money and patience instead.
-DEFAULT_EVALUATIONS = {"genetic": 2500, "llm": 200}
+DEFAULT_EVALUATIONS = {"genetic": 3000, "llm": 200}
 DEFAULT_STRATEGY = "steady_state"
 # How many proposals may be under way beyond the last one told. Fixed, and not the number of
 # workers, so that a run's archive does not depend on the machine.

@@ -58,7 +58,7 @@ class Site(NamedTuple):
 
     owner: ast.AST
     field: str
-    index: int | None
+    position: int | None
     kind: Kind
     scope: Scope
     readable: tuple[str, ...] = ()  # locals and constants that surely have a value here
@@ -69,14 +69,14 @@ class Site(NamedTuple):
     def node(self) -> ast.expr:
         """The expression."""
         slot = getattr(self.owner, self.field)
-        return slot if self.index is None else slot[self.index]
+        return slot if self.position is None else slot[self.position]
 
     def put(self, node: ast.expr) -> None:
         """Replace the expression."""
-        if self.index is None:
+        if self.position is None:
             setattr(self.owner, self.field, node)
         else:
-            getattr(self.owner, self.field)[self.index] = node
+            getattr(self.owner, self.field)[self.position] = node
 
     @property
     def facts(self) -> dict[str, Fact]:

@@ -52,7 +52,7 @@ class GeneticProposer(Proposer):
     origin = "genetic"
     operators = ("mutate", "crossover")
 
-    def __init__(self, problem: Problem, *, max_size: int = 60, max_depth: int = 12) -> None:
+    def __init__(self, problem: Problem, *, max_size: int = 35, max_depth: int = 12) -> None:
         self._problem = problem
         self._max_size = max_size
         self._max_depth = max_depth

@@ -135,8 +135,10 @@ class SteadyState(Strategy):
         """The best of the others, and some more at random."""
         others = [member.candidate for member in self._members if member.id != parent.program.id]
         wanted = min(self._config.inspirations, len(others))
-        drawn: Sequence[int] = rng.permutation(len(others) - 1)[: wanted - 1] + 1 if wanted > 1 else []
-        return tuple(others[int(k)] for k in ([0, *drawn] if wanted else []))
+        if wanted == 0:
+            return ()
+        drawn = rng.permutation(len(others) - 1)[: wanted - 1] + 1
+        return (others[0], *(others[int(k)] for k in drawn))
 
 
 def _size(candidate: Candidate) -> int:

@@ -58,9 +58,9 @@ def train() -> Sequence[Instance]:
 
 @cache
 def valid() -> Sequence[Instance]:
-    """Seven sizes, mostly others than in train, twenty each."""
+    """Seven sizes, mostly others than in train, forty each."""
     sizes = ((12, 12), (15, 15), (20, 15), (25, 20), (30, 20), (40, 15), (60, 20))
-    return tuple(_generated("valid", 20, sizes))
+    return tuple(_generated("valid", 40, sizes))
 
 
 @cache
