@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from evaluators.policy import Rejection, admit
 from evolve.errors import UserError
 from evolve.store import Store
 from problems import registry
@@ -42,15 +40,20 @@ class Heuristic:
             raise AttributeError(f"{self.name} has no hook {name!r}; it has {', '.join(self.hooks)}") from None
 
 
-def load_heuristic(path: str | Path, id: int | None = None, *, compiled: bool = True) -> Heuristic:
+def load_heuristic(
+    path: str | Path, id: int | None = None, *, problem: str | None = None, compiled: bool = True
+) -> Heuristic:
     """Load a discovered rule into your own code.
 
     Parameters
     ----------
     path : str or Path
-        An exported file, or a run's folder.
+        A program's file, exported or your own, or a run's folder.
     id : int, optional
         Which program of the run; default its champion.
+    problem : str, optional
+        Whose hooks a file defines; default what an exported file says, else the first problem that
+        admits it.
     compiled : bool
         Compile with numba where it is installed (then each argument must be a NamedTuple of
         floats), else run as plain Python.
@@ -58,32 +61,38 @@ def load_heuristic(path: str | Path, id: int | None = None, *, compiled: bool = 
     Raises
     ------
     UserError
-        If there is no such file, run or program, or the file is no admissible program.
+        If there is no such file, run or program, or no problem admits it: nothing of a program is
+        executed before it is admitted.
     """
-    from evaluators.policy import Rejection, admit
-
-    path, problem = Path(path), None
+    path = Path(path)
     if path.is_dir():
         with Store(path) as store:
             program = store.program(store.meta("champion", 0) if id is None else id)
-            source, problem = program.source, registry.load(store.config.problem)
-        name = f"{path}:{program.id}"
+            name, source, problem = f"{path}:{program.id}", program.source, store.config.problem
     else:
-        source, name = read_source(path), str(path)
-        found = record_of(source)
-        if found:
-            problem = registry.load(found["problem"])
-    if problem is not None:
+        name, source = str(path), read_source(path)
+        problem = problem or (record_of(source) or {}).get("problem")
+    hooks = _admitted_hooks(name, source, [problem] if problem else registry.names())
+    functions, is_compiled = _callables(source, compiled)
+    return Heuristic(name, source, {hook: functions[hook] for hook in hooks}, is_compiled)
+
+
+def _admitted_hooks(name: str, source: str, problems: list[str]) -> list[str]:
+    """Hooks of the first of the problems that admits a program."""
+    refusals = []
+    for candidate in problems:
         try:
+            problem = registry.load(candidate)
             admit(source, problem)
-        except Rejection as refusal:
-            raise UserError(f"{name}: {refusal}") from None
-    hooks = {hook.name for hook in problem.hooks} if problem else None
-    return Heuristic(name, source, *_callables(source, hooks, compiled))
+        except (Rejection, registry.UnknownProblem) as refusal:
+            refusals.append(f"{candidate}: {refusal}")
+        else:
+            return [hook.name for hook in problem.hooks]
+    raise UserError(f"{name}: no problem admits it ({'; '.join(refusals)})")
 
 
-def _callables(source: str, hooks: set[str] | None, compiled: bool) -> tuple[dict[str, Callable[..., float]], bool]:
-    namespace: dict[str, Any] = {"math": math, "np": np, "param": lambda value, low=None, high=None: value}
+def _callables(source: str, compiled: bool) -> tuple[dict[str, Callable[..., float]], bool]:
+    namespace: dict[str, Any] = {"param": lambda value, low=None, high=None: value}
     exec(compile(source, "<heuristic>", "exec"), namespace)
     defined = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     if compiled:
@@ -95,7 +104,7 @@ def _callables(source: str, hooks: set[str] | None, compiled: bool) -> tuple[dic
             # in the namespace itself, so that a hook's calls of its helpers find them compiled
             for name in defined:
                 namespace[name] = numba.njit(error_model="numpy")(namespace[name])
-    return {name: namespace[name] for name in defined if hooks is None or name in hooks}, compiled
+    return {name: namespace[name] for name in defined}, compiled
 
 
 @dataclass(frozen=True)

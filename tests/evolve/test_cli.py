@@ -7,32 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-import evolve
-from evolve import cli
-
 SPT = "def priority(op, shop):\n    return op.duration\n"
 TINY = "2 2\n0 3 1 2\n1 2 0 4\n"  # jobs: M0 3, M1 2 | M1 2, M0 4
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evolve", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A short run, used by all tests that look into one."""
-    return evolve.run("shop/job_shop", evaluations=30, seed=1, out=tmp_path_factory.mktemp("runs") / "short")
 
 
 def test_problems_are_listed_by_path(call):
@@ -162,41 +138,6 @@ def test_lineage_reaches_a_baseline_and_diff_shows_the_edit(call, finished):
     assert ancestors[-1]["origin"] == "baseline"
     _, out, _ = call("diff", finished, ancestors[-1]["id"], child["id"])
     assert "+" in out
-
-
-def test_an_exported_champion_verifies_to_the_last_digit(call, finished, tmp_path):
-    path = tmp_path / "rule.py"
-    code, _, _ = call("export", finished, "-o", path)
-    assert code == 0
-    code, out, _ = call("verify", path, "--json")
-    assert code == 0
-    assert json.loads(out)["agrees"]
-
-
-def test_a_changed_export_fails_verification(call, finished, tmp_path):
-    path = tmp_path / "rule.py"
-    call("export", finished, "-o", path)
-    path.write_text(path.read_text().replace('"gap":', '"gap":1'))
-    code, out, err = call("verify", path)
-    assert code == 2
-    assert "DIFFERS" in out
-    assert "differ from the record" in err
-
-
-def test_an_export_imports_with_nothing_but_the_standard_library_and_numpy(call, finished, tmp_path):
-    call("export", finished, "-o", tmp_path / "rule.py")
-    code = "import sys, rule; assert callable(rule.priority); assert not {'evolve', 'numba'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-
-
-def test_load_heuristic_gives_the_same_numbers_compiled_and_plain(finished):
-    from problems.shop.job_shop import Operation, Shop
-
-    compiled = evolve.load_heuristic(finished)
-    plain = evolve.load_heuristic(finished, compiled=False)
-    op = Operation(*np.linspace(1.0, 9.0, len(Operation._fields)))
-    shop = Shop(*np.linspace(1.0, 3.0, len(Shop._fields)))
-    assert compiled(op, shop) == pytest.approx(plain(op, shop), rel=1e-12)
 
 
 def test_an_imported_program_joins_the_run(call, finished, tmp_path):

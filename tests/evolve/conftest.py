@@ -1,0 +1,29 @@
+"""What several tests of commands and runs share."""
+
+import sys
+
+import pytest
+
+import evolve
+from evolve import cli
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evolve", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A short run, used by all tests that look into one."""
+    return evolve.run("shop/job_shop", evaluations=30, seed=1, out=tmp_path_factory.mktemp("runs") / "short")
