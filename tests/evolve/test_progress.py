@@ -1,0 +1,40 @@
+"""The progress line of a run that is not on a terminal."""
+
+from collections import Counter
+
+from evolve.loop import Status
+from evolve.progress import Progress
+from problems import registry
+
+
+def status(**changes) -> Status:
+    fields = {
+        "evaluations": 50, "limit": 200, "counts": Counter(ok=48, timed_out=2), "best": 13.0, "best_baseline": 14.5,
+        "front": 3, "elapsed_s": 5.0, "champion": 4, "phase": "searching",
+    }  # fmt: skip
+    return Status(**{**fields, **changes})
+
+
+def test_a_line_holds_all_that_is_promised(capsys):
+    with Progress(registry.load("shop/job_shop")) as progress:
+        progress.update(status())
+        progress._logged_at = -1e9  # as if seconds had passed
+        progress.update(status(evaluations=100, elapsed_s=10.0))
+    last = capsys.readouterr().out.splitlines()[-1]
+    for said in (
+        "100/200 evaluations",
+        "best gap on train 13.00 % (best baseline 14.50 %)",
+        "front 3",
+        "48 ok, 2 timed out",
+        "10.0/s",
+        "10 s left",
+    ):
+        assert said in last
+
+
+def test_lines_come_every_few_seconds_and_at_each_phase(capsys):
+    with Progress(registry.load("shop/job_shop")) as progress:
+        for _ in range(10):
+            progress.update(status())
+        progress.update(status(phase="selecting on valid"))
+    assert len(capsys.readouterr().out.splitlines()) == 2
