@@ -16,8 +16,8 @@ from evaluators.language import (
     check_name,
     check_number,
     refuse,
-    suggest,
 )
+from problems.registry import suggest
 
 
 class Scope(NamedTuple):

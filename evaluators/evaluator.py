@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import difflib
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -245,6 +244,4 @@ def _signal_name(number: int) -> str:
 
 def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(sorted(known))}")
+        raise ValueError(registry.unknown(what, name, known))

@@ -7,7 +7,6 @@ arguments, and the functions listed here.
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import unicodedata
 import warnings
@@ -143,9 +142,3 @@ def check_name(name: str, node: ast.AST, taken: Collection[str] = ()) -> None:
         refuse(f"the name {name!r} is taken: choose another", node)
     if name in taken:
         refuse(f"{name!r} is defined twice", node)
-
-
-def suggest(name: str, known: Collection[str]) -> str:
-    """``; did you mean 'duration'?`` where a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

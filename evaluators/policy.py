@@ -22,9 +22,9 @@ from evaluators.language import (
     check_number,
     parse,
     refuse,
-    suggest,
 )
 from problems.problem import Hook, Problem
+from problems.registry import suggest
 
 __all__ = ["Rejection", "admit"]
 

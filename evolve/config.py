@@ -106,7 +106,7 @@ class RunConfig(pydantic.BaseModel):
             raise UserError("proposer genetic uses no model: leave out --model or --proposer genetic")
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
-            raise UserError(f"unknown decoder {decoder!r} of {problem.name}; known: {', '.join(problem.simulators)}")
+            raise UserError(registry.unknown("decoder", decoder, problem.simulators))
         for name in ("train", "valid", "test"):
             path: Path | None = getattr(self, name)
             if path is not None and not path.exists():

@@ -11,7 +11,7 @@ from typing import Any
 from evaluators.outcome import Ok
 from evolve.loop import Search
 from evolve.program import Program
-from evolve.statistics import Paired, compare
+from evolve.statistics import Paired, compare, side
 from problems.problem import Objective, Problem
 
 
@@ -116,8 +116,8 @@ def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: s
     on_valid = _champion_interval(splits["valid"], champion, objective)
     if on_valid is None:
         return [f"No program beat the best baseline {baseline} on valid: the champion is the baseline."], False
-    side = _side(on_valid, objective)
-    if side != "better":
+    where = side(objective, on_valid["low"], on_valid["high"])
+    if where != "better":
         return [
             f"Not improved: on valid the champion and {baseline} differ by {_words(on_valid, objective)}, "
             "an interval that does not lie beyond zero."
@@ -133,7 +133,7 @@ def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: s
                 "worse": f"OVERFIT: worse on {split} beyond its interval: {_words(interval, objective)}. "
                 "What was found on train and valid does not carry over.",
                 "open": f"No difference shown on {split}: {_words(interval, objective)}.",
-            }[_side(interval, objective)]
+            }[side(objective, interval["low"], interval["high"])]
         )
     return words, True
 
@@ -144,11 +144,6 @@ def _champion_interval(result: dict[str, Any], champion: int, objective: Objecti
             found: dict[str, float] | None = row.get("against_baseline", {}).get(objective.name)
             return found
     return None
-
-
-def _side(interval: dict[str, float], objective: Objective) -> str:
-    losses = sorted((objective.loss(interval["low"]), objective.loss(interval["high"])))
-    return "better" if losses[1] < 0 else "worse" if losses[0] > 0 else "open"
 
 
 def _words(interval: dict[str, float], objective: Objective) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -68,9 +68,10 @@ def compare(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Seq
     return _ratio(differences, np.ones_like(differences)) if objective.kind == "decision_time" else _mean(differences)
 
 
-def improved(paired: Paired, objective: Objective) -> bool:
-    """Whether the first program is better beyond doubt: the interval lies on the better side of 0."""
-    return paired.high < 0 if objective.direction == "min" else paired.low > 0
+def side(objective: Objective, low: float, high: float) -> Literal["better", "worse", "open"]:
+    """Where an interval of a difference lies: wholly on the better side of 0, on the worse, or across."""
+    losses = sorted((objective.loss(low), objective.loss(high)))
+    return "better" if losses[1] < 0 else "worse" if losses[0] > 0 else "open"
 
 
 def _mean(differences: np.ndarray) -> Paired:

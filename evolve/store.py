@@ -122,12 +122,8 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """Everything inside becomes true together, or not at all."""
         self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:  # commits, or rolls back if anything is raised
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     # writing
 

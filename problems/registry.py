@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 
 from problems.problem import Problem
@@ -20,6 +21,18 @@ def names() -> list[str]:
     return sorted(f"{path.parent.name}/{path.stem}" for path in _ROOT.glob("[!_]*/[!_]*.py"))
 
 
+def suggest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str:
+    """``; did you mean 'duration'?`` where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(what: str, name: str, known: Collection[str], *, close_to: str = "") -> str:
+    """The message for a name that is not known: what it is, the closest one, and all there are."""
+    hint = suggest(close_to or name, known, cutoff=0.4)
+    return f"unknown {what} {name!r}{hint or ';'} known: {', '.join(known)}"
+
+
 def load(name: str) -> Problem:
     """Import one problem; an error inside its module is let through.
 
@@ -30,8 +43,7 @@ def load(name: str) -> Problem:
     """
     known = names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        close = close or [k for k in known if k.endswith("/" + name)]
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UnknownProblem(f"unknown problem {name!r}{hint} Known: {', '.join(known)}")
+        # a name without its family is the commonest slip
+        family = next((k.split("/")[0] + "/" for k in known if k.endswith("/" + name)), "")
+        raise UnknownProblem(unknown("problem", name, known, close_to=family + name))
     return importlib.import_module("problems." + name.replace("/", ".")).PROBLEM

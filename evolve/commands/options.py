@@ -36,14 +36,14 @@ def load_problem(name: str) -> Problem:
 def checked_decoder(problem: Problem, decoder: str | None) -> str:
     """The named decoder, or the problem's default."""
     if decoder is not None and decoder not in problem.simulators:
-        raise UserError(f"unknown decoder {decoder!r} of {problem.name}; known: {', '.join(problem.simulators)}")
+        raise UserError(registry.unknown("decoder", decoder, problem.simulators))
     return decoder or problem.default_decoder
 
 
 def checked_split(problem: Problem, split: str) -> str:
     """The named split, if the problem has it."""
     if split not in problem.splits:
-        raise UserError(f"unknown split {split!r} of {problem.name}; known: {', '.join(problem.splits)}")
+        raise UserError(registry.unknown("split", split, problem.splits))
     return split
 
 

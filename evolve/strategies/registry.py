@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from pathlib import Path
 
 from evolve.errors import UserError
 from evolve.strategies.strategy import Strategy
+from problems.registry import unknown
 
 _ROOT = Path(__file__).parent
 _NOT_STRATEGIES = ("__init__", "registry", "strategy")
@@ -33,9 +33,7 @@ def load(name: str) -> type[Strategy]:
     """
     known = names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise UnknownStrategy(f"unknown strategy {name!r}{hint} Known: {', '.join(known)}")
+        raise UnknownStrategy(unknown("strategy", name, known))
     module = importlib.import_module(f"{__package__}.{name}")
     found = [
         member

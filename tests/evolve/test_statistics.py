@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from evaluators.outcome import Ok
-from evolve.statistics import Paired, compare, improved
+from evolve.statistics import Paired, compare, side
 from problems.problem import Instance, Objective, Reference
 
 MEAN = Objective("mean", "mean", "1", "mean", of="cost")
@@ -85,7 +85,7 @@ def test_one_instance_gives_no_interval(objective):
     a, b = outcome([1.0], objective.name), outcome([2.0], objective.name)
     paired = compare(PROBLEM, objective, a, b, instances([1.0]))
     assert paired[1:] == (-math.inf, math.inf, 1)
-    assert not improved(paired, objective)
+    assert side(objective, paired.low, paired.high) == "open"
 
 
 def test_no_common_instance_gives_no_difference():
@@ -97,7 +97,7 @@ def test_no_common_instance_gives_no_difference():
 def test_references_that_sum_to_zero_give_no_ratio():
     paired = compare(PROBLEM, RATIO, outcome([1.0, 2.0], "ratio"), outcome([1.0, 1.0], "ratio"), instances([0.0, 0.0]))
     assert math.isnan(paired.difference)
-    assert not improved(paired, RATIO)
+    assert side(RATIO, paired.low, paired.high) == "open"
 
 
 def test_outcomes_of_another_split_are_refused():
@@ -110,11 +110,11 @@ def test_an_objective_of_another_problem_is_refused():
         compare(PROBLEM, PROFIT, outcome([1.0]), outcome([1.0]), instances([1.0]))
 
 
-def test_improved_means_wholly_on_the_better_side():
+def test_better_means_wholly_on_the_better_side():
     below, across, above = Paired(-2, -3, -1, 9), Paired(-1, -3, 1, 9), Paired(2, 1, 3, 9)
-    assert [improved(p, MEAN) for p in (below, across, above)] == [True, False, False]
-    assert [improved(p, PROFIT) for p in (below, across, above)] == [False, False, True]
-    assert not improved(Paired(0, 0, 0, 9), MEAN)
+    assert [side(MEAN, p.low, p.high) for p in (below, across, above)] == ["better", "open", "worse"]
+    assert [side(PROFIT, p.low, p.high) for p in (below, across, above)] == ["worse", "open", "better"]
+    assert side(MEAN, 0.0, 0.0) == "open"
 
 
 @pytest.mark.slow

@@ -41,5 +41,5 @@ def test_an_unknown_name_suggests_the_closest(name):
 
 @pytest.mark.parametrize("name", ["zzz", "", "machine/_decomposition", "../problems/problem"])
 def test_what_is_no_problem_is_unknown_and_all_names_are_listed(name):
-    with pytest.raises(UnknownProblem, match=r"Known: .*machine/total_tardiness"):
+    with pytest.raises(UnknownProblem, match=r"known: .*machine/total_tardiness"):
         registry.load(name)
