@@ -165,7 +165,10 @@ class _Walker:
             match statement:
                 case ast.Return(value=ast.expr()):
                     self._scope.returned.add(self._root(statement, "value"))
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
                     self._assign(name, self._root(statement, "value"), value)
                 case ast.AugAssign(target=ast.Name(id=name)):
                     self._root(statement, "value")

@@ -184,7 +184,7 @@ def swap(tree: Tree, rng: np.random.Generator) -> str:
     return _put(site, ast.BinOp(site.node.right, site.node.op, site.node.left))
 
 
-# Shares were chosen on shop/job_shop, see docs/strategies.md for how little they matter.
+# Shares are set by judgement: additions and constants, the usual sources of gain, come first.
 MUTATIONS: tuple[tuple[Variation, float], ...] = (
     (perturb_constant, 0.20),
     (insert_term, 0.25),

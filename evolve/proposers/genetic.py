@@ -1,4 +1,4 @@
-"""Genetic programming on the programs themselves: no model, no key, a fraction of a millisecond.
+"""Genetic programming on the programs themselves: no model, no key, about a millisecond a child.
 
 Mutation and crossover of syntax trees, typed (numbers and conditions) and mostly true to units,
 as in genetic-programming hyper-heuristics for dispatching rules [1]_ [2]_ [3]_ [4]_. The trees are

@@ -31,7 +31,7 @@ CROSSOVER = "crossover"
 
 @dataclass(frozen=True)
 class SteadyStateConfig:
-    """Settings; the defaults were chosen on shop/job_shop, train and valid."""
+    """Settings. On shop/job_shop a population of 150 or tournaments of 7 did not do better."""
 
     population: int = 60
     tournament: int = 4

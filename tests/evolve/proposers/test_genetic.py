@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from evaluators.outcome import Ok
@@ -109,6 +109,14 @@ def child(seed, *sources, operator=None, proposer=None):
     return asyncio.run(proposer.propose(proposal, np.random.default_rng(seed))).source
 
 
+def child_or_discard(seed, *sources):
+    """A child; alike or oversized parents may have none, which is no example then."""
+    try:
+        return child(seed, *sources)
+    except EditRefused:
+        reject()
+
+
 def lineage(seed, generations, start):
     """Children of children, each crossed with the original once in a while."""
     source = start
@@ -134,8 +142,7 @@ times = st.sampled_from([0.0, 0.5, 1.0, 7.0, 99.0, 5000.0])
 @settings(max_examples=300, deadline=None)
 @given(seeds, parents, parents, st.booleans())
 def test_a_child_is_admitted_and_differs_from_its_parents(seed, first, second, crossing):
-    assume(first != second or not crossing)
-    source = child(seed, first, *([second] if crossing else []))
+    source = child_or_discard(seed, first, *([second] if crossing else []))
     admit(source, PROBLEM)
     assert canonical_key(source) not in {canonical_key(first), canonical_key(second) if crossing else None}
 
@@ -146,10 +153,11 @@ def test_descendants_stay_admitted_within_limits_and_tidy(seed, start):
     source = lineage(seed, 25, start)
     admit(source, PROBLEM)
     tree = Tree(source, PROBLEM)
-    assert size(tree) <= max(60, size(Tree(start, PROBLEM)))
+    assert size(tree) <= max(35, size(Tree(start, PROBLEM)))
     tidy(tree)
     assert render(tree.module) == source
-    assert not re.search(r"--|\(\(([^()]*)\)\)|\d\.\d{5,}", source)
+    assert not re.search(r"--|\(\(([^()]*)\)\)", source)
+    assert all(len(number.replace(".", "").strip("0")) <= 4 for number in re.findall(r"\d+\.\d+", source))
 
 
 @settings(max_examples=60, deadline=None)
@@ -164,7 +172,7 @@ def test_descendants_of_finite_rules_are_finite_everywhere(seed, start, some, sl
 @settings(max_examples=50, deadline=None)
 @given(seeds, parents, parents)
 def test_the_same_generator_gives_the_same_child(seed, first, second):
-    assert child(seed, first, second) == child(seed, first, second)
+    assert child_or_discard(seed, first, second) == child(seed, first, second)
 
 
 def test_different_generators_give_different_children():
