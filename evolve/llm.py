@@ -112,7 +112,7 @@ class LLM:
     config : LLMConfig
         The model and how to call it.
     budget : Budget, optional
-        Where each request's worst case is reserved: ``llm_calls``, ``tokens`` and ``usd``.
+        Where each request's worst case is reserved: calls, tokens and dollars.
     prices : mapping, optional
         Model -> dollars per million input and output tokens; they win over the bundled table.
 
@@ -194,7 +194,7 @@ class LLM:
     async def _ask(self, messages: Messages, worst: tuple[int, int]) -> Answer | Fault:
         """Send a question until it is answered or there is no point in asking again."""
         clock = asyncio.get_running_loop().time
-        amounts = {"llm_calls": 1, "tokens": sum(worst), "usd": self._usd(worst) or 0.0}
+        amounts = self._amounts(worst)
         deadline = math.inf
         for attempt in itertools.count():
             reservation = await self.budget.reserve_later(**amounts)
@@ -234,7 +234,7 @@ class LLM:
                 answer = diagnose(error, key_name=self.config.key_name, address=where)
         finally:
             if isinstance(answer, Answer) and answer.usage is not None:
-                reservation.settle(llm_calls=1, tokens=sum(answer.usage), usd=self._usd(answer.usage) or 0.0)
+                reservation.settle(**self._amounts(answer.usage))
             elif isinstance(answer, Fault) and not answer.charged:
                 reservation.release()
             else:  # no count came back, or it was cancelled on its way: the worst is assumed
@@ -276,6 +276,11 @@ class LLM:
                 options["max_completion_tokens"] = options.pop("max_tokens")
         assert self._create is not None
         return await self._create(messages=[dict(message) for message in messages], **options)
+
+    def _amounts(self, usage: tuple[int, int]) -> dict[str, float]:
+        """What one call with that many tokens takes from the budget."""
+        counts = {"llm_calls": 1, "input_tokens": usage[0], "output_tokens": usage[1], "tokens": sum(usage)}
+        return {**counts, "usd": self._usd(usage) or 0.0}
 
     def _usd(self, usage: tuple[int, int]) -> float | None:
         return None if self.price is None else self.price.cost(*usage)

@@ -15,7 +15,7 @@ from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
 from evaluators.outcome import Rejected
 from evolve import report
-from evolve.budget import Budget, BudgetLimits
+from evolve.budget import Budget
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLM, LLMConfig, LLMFatal, parse_prices
@@ -89,7 +89,7 @@ def prepare(config: RunConfig) -> Parts:
     problem = registry.load(config.problem)
     for path in config.own_instances.values():
         problem.read(path)
-    budget = Budget(BudgetLimits(config.evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
+    budget = Budget(config.limits)
     return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem))
 
 
@@ -151,7 +151,7 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
                 api_base=config.api_base,
                 temperature=config.temperature,
                 reasoning_effort=config.reasoning_effort,
-                max_output_tokens=config.max_output_tokens,
+                max_output_tokens=config.max_reply_tokens,
                 timeout_s=config.llm_timeout_s,
             ),
             budget=budget,
@@ -168,11 +168,13 @@ def _spent(store: Store) -> dict[str, float]:
     baselines = {p.id for p in store.programs() if p.origin == "baseline"}
     evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
     totals = store.spend().values()
-    tokens = sum(t["input_tokens"] + t["output_tokens"] for t in totals)
+    input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {
         "evaluations": evaluations,
         "llm_calls": sum(t["calls"] for t in totals),
-        "tokens": tokens,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "tokens": input_tokens + output_tokens,
         "usd": sum(t["usd"] for t in totals),
     }
 

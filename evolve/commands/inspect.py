@@ -18,6 +18,10 @@ from evolve.commands.options import Json, Run, load_problem
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
+_CAPS = (
+    "evaluations", "max_usd", "max_calls", "max_tokens", "max_input_tokens", "max_output_tokens", "max_seconds",
+)  # fmt: skip
+
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("runs"), json: Json = False
@@ -53,7 +57,7 @@ def show(run: Run, json: Json = False) -> None:
     with Store(run) as store:
         config = store.config.model_dump(mode="json", exclude_none=True)
         champion = store.meta("champion", -1)
-        budget = {key: config.get(key) for key in ("evaluations", "max_usd", "max_tokens", "max_seconds")}
+        budget = {key: config.get(key) for key in _CAPS}
         report = store.meta("report")
         found = {
             "run": str(run),

@@ -28,7 +28,10 @@ def run(
     strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Calls of models that may be paid for.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens, in and out, that may be used.")] = None,
+    max_input_tokens: Annotated[int | None, typer.Option(help="Input tokens that may be used.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(help="Output tokens of all calls together.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Wall-clock seconds of search.")] = None,
     price: Annotated[list[str] | None, typer.Option(help="MODEL=IN,OUT dollars per million tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the models.")] = None,
@@ -47,6 +50,7 @@ def run(
     given: dict[str, Any] = {
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
+        "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
         "valid": valid, "test": test, "out": out, "allow_weak_sandbox": allow_weak_sandbox or None,

@@ -121,15 +121,24 @@ def test_a_reply_that_never_ends_is_cut_and_the_run_goes_on(tmp_path):
         assert store.meta("status") == "finished" or "refusals" in store.meta("status")
 
 
-def test_a_token_cap_ends_the_search_and_keeps_what_was_paid(tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "cap", "counted"),
+    [
+        ("--max-tokens", 20_000, ("input_tokens", "output_tokens")),
+        ("--max-input-tokens", 10_000, ("input_tokens",)),
+        ("--max-output-tokens", 9000, ("output_tokens",)),
+        ("--max-calls", 7, ("calls",)),
+    ],
+)
+def test_a_cap_ends_the_search_and_keeps_what_was_paid(tmp_path, flag, cap, counted):
     with Loopback(*(say(REWRITE.format(1 + k / 100)) for k in range(300))) as server:
-        ended = run(tmp_path / "run", server, "--evaluations", "100", "--max-tokens", "20000")
+        ended = run(tmp_path / "run", server, "--evaluations", "100", flag, str(cap))
     assert ended.returncode == 0, ended.stderr
     with Store(tmp_path / "run") as store:
         spend = store.spend()["openai/scripted"]
         assert store.meta("status").startswith("budget exhausted")
         assert store.meta("report")["splits"]["test"]
-    assert spend["input_tokens"] + spend["output_tokens"] <= 20000
+    assert 0 < sum(spend[name] for name in counted) <= cap
 
 
 def test_a_dollar_cap_without_a_price_is_refused_before_anything_is_made(tmp_path):
