@@ -38,3 +38,13 @@ def test_lines_come_every_few_seconds_and_at_each_phase(capsys):
             progress.update(status())
         progress.update(status(phase="selecting on valid"))
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_what_is_left_of_each_cap_is_shown_and_nothing_else(capsys):
+    left = {"evaluations": 150, "llm_calls": 12, "tokens": None, "output_tokens": 34_000, "usd": 1.25, "seconds": None}
+    with Progress(registry.load("shop/job_shop")) as progress:
+        progress.update(status(left=left))
+        progress.update(status(left=dict.fromkeys(left), phase="selecting on valid"))
+    with_caps, without = capsys.readouterr().out.splitlines()
+    assert with_caps.endswith("left: 12 calls, 34,000 output tokens, $1.2500")
+    assert "left:" not in without
