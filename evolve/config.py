@@ -36,7 +36,11 @@ class RunConfig(pydantic.BaseModel):
     decoder: str | None = None  # None: the problem's default
     proposer: Literal["genetic", "llm"] | None = None  # None: llm if a model is named
     strategy: str = DEFAULT_STRATEGY
-    model: tuple[str, ...] = ()  # litellm model strings; tried in turn
+    model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
+    weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
+    concurrency: tuple[str, ...] = ()  # requests at once, NUMBER for each model or MODEL=NUMBER
+    requests_per_minute: tuple[str, ...] = ()  # likewise
+    key_file: Path | None = None  # NAME=value lines, for the user's eyes only
     api_base: str | None = None  # an OpenAI-compatible server
     temperature: float | None = None
     reasoning_effort: str | None = None

@@ -65,6 +65,7 @@ def show(run: Run, json: Json = False) -> None:
             "settings": config,
             "outcomes": store.counts(),
             "spend": store.spend(),
+            "spend_by_operator": store.spend("operator"),
             "budgets": budget,
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
@@ -79,8 +80,8 @@ def show(run: Run, json: Json = False) -> None:
     console.print("settings: " + ", ".join(f"{k}={v}" for k, v in config.items() if k != "out"), markup=False)
     console.print("outcomes: " + (", ".join(f"{k} {v}" for k, v in found["outcomes"].items()) or "none"))
     console.print("budgets:  " + ", ".join(f"{k} {v}" for k, v in budget.items() if v is not None))
-    for model, total in found["spend"].items():
-        console.print(f"spend:    {model}: " + ", ".join(f"{k} {v:g}" for k, v in total.items()), markup=False)
+    for name, total in [*found["spend"].items(), *found["spend_by_operator"].items()]:
+        console.print(f"spend:    {name}: {tables.spend(total)}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))
     if champion >= 0:
