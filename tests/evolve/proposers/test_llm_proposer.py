@@ -287,6 +287,32 @@ def test_a_model_that_cannot_work_is_taken_out_while_another_works(answer):
     assert (len(first.requests), len(second.requests)) == (1, 11)
 
 
+def test_a_model_that_was_down_is_tried_again_after_a_rest_that_grows():
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+
+        async def ask(llm: LLM) -> bool:
+            try:
+                await llm.complete([{"role": "user", "content": "x"}])
+            except LLMFatal:
+                return False
+            return True
+
+        async with LLM(LLMConfig("m", server.url, retries=0)) as llm:
+            rests = []
+            while not await ask(llm):
+                assert llm.out
+                rests.append(llm._out_until - now())
+                llm._out_until = now()  # as if it had passed
+                assert not llm.out
+            assert rests == pytest.approx([60, 120, 240], abs=1)
+            assert llm._rest_s == 60
+
+    with Loopback(status(500), status(503), status(429), say(SAID)) as server:
+        asyncio.run(main())
+    assert len(server.requests) == 4
+
+
 def test_only_when_no_model_is_left_the_run_ends():
     with Loopback(status(401, "bad key")) as first, Loopback(status(404, "who?")) as second:
         found = propose_in_turn(first, second, None, 12)
