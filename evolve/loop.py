@@ -48,6 +48,7 @@ class Status:
     champion: int
     phase: str
     left: dict[str, float | None] = field(default_factory=dict)  # of the budget, by resource; None is unlimited
+    notice: str = ""
 
 
 @dataclass
@@ -317,5 +318,6 @@ class Search:
                 champion=self.champion,
                 phase=phase,
                 left=self.budget.remaining(),
+                notice=self.proposer.notice,
             )
         )

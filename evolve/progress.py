@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from evolve import tables
 from evolve.loop import Status
@@ -53,7 +54,7 @@ class Progress:
         grid.add_row(ProgressBar(total=max(status.limit, 1), completed=status.evaluations, width=30), f"{head}  {pace}")
         grid.add_row("", best)
         for fact in (outcomes, *left):
-            grid.add_row("", fact)
+            grid.add_row("", Text(fact))  # a reason may hold brackets, which are no markup
         return grid
 
     def _facts(self, status: Status) -> list[str]:
@@ -67,6 +68,7 @@ class Progress:
             kinds or "no outcome yet",
             self._pace(status),
             *([f"left: {left}"] if left else []),
+            *([status.notice] if status.notice else []),
         ]
 
     def _pace(self, status: Status) -> str:

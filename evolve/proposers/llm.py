@@ -66,6 +66,11 @@ class LLMProposer(Proposer):
             raise ValueError(f"weights must be {len(llms)} numbers >= 0 that are not all zero, got {weights}")
         self._weights = shares
 
+    @property
+    def notice(self) -> str:
+        """Which models are out, and why."""
+        return "; ".join(f"out: {llm.out}" for llm in self._llms if llm.out)
+
     async def prepare(self) -> None:
         """Import the client libraries."""
         for llm in self._llms:

@@ -266,11 +266,13 @@ def propose_in_turn(first: Loopback, second: Loopback, weights, times: int) -> l
         llms = [LLM(LLMConfig(name, s.url, retries=0)) for name, s in (("first", first), ("second", second))]
         proposer = LLMProposer(PROBLEM, llms, weights=weights)
         found: list[Draft | BaseException] = []
+        assert proposer.notice == ""
         for seed in range(times):
             try:
                 found.append(await proposer.propose(Proposal("rewrite", PARENTS), np.random.default_rng(seed)))
             except (EditRefused, LLMFatal) as error:
                 found.append(error)
+                assert proposer.notice.startswith("out: ")
         await proposer.close()
         return found
 
