@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import time
 import traceback
+from types import SimpleNamespace
 
+import httpx
+import openai
 import pytest
+import warp
 from loopback import Loopback, completion, hang_up, raw, say, status, trickle
 
 from evolve import answers
@@ -356,15 +361,23 @@ def test_concurrency_bounds_requests_at_once():
 
 
 def test_requests_per_minute_space_requests_evenly_retries_included():
+    times: list[float] = []
+
+    async def create(**_: object) -> SimpleNamespace:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 2:
+            raise openai.APIConnectionError(request=httpx.Request("POST", "http://x")) from httpx.ConnectError("busy")
+        return SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="x"))])
+
     async def main() -> None:
-        async with LLM(LLMConfig("scripted", server.url, requests_per_minute=600)) as llm:
+        async with LLM(LLMConfig("scripted", "http://127.0.0.1:9/v1", requests_per_minute=6)) as llm:
+            await llm.prepare()
+            llm._create = create
             await asyncio.gather(*(llm.complete(MESSAGES) for _ in range(5)))
 
-    with Loopback(say("x"), status(500), say("x")) as server:
-        asyncio.run(main())
-    times = [request.at for request in server.requests]
-    assert len(times) == 6
-    assert times[-1] - times[0] >= 5 * 0.1 - 0.02
+    warp.run(main())
+    # on a clock that passes only while all wait
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([10.0] * 5)
 
 
 def test_waiting_for_the_budget_does_not_count_against_the_time_limit():

@@ -52,7 +52,7 @@ def test_what_is_left_of_each_cap_and_a_model_that_is_out_are_shown(capsys):
     assert "left:" not in without
 
 
-def test_brackets_in_a_notice_are_shown_as_they_are(monkeypatch, capsys):
+def test_brackets_in_a_notice_are_shown_as_they_are(capsys):
     terminal = Console(force_terminal=True, width=200)
     with Progress(registry.load("shop/job_shop")) as progress:
         terminal.print(progress._panel(status(left={"usd": 0.5}, notice="out: m: bad key [redacted] [/]")))
