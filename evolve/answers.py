@@ -7,7 +7,6 @@ happened: an HTTP status, a connection that never stood, or one that broke.
 from __future__ import annotations
 
 import email.utils
-import os
 import random
 import re
 import time
@@ -16,9 +15,19 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
+from evolve.keys import redact
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-_SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET")
 _LONGEST_MESSAGE = 300
+
+
+class Usage(NamedTuple):
+    """Tokens that a server counted."""
+
+    input_tokens: int
+    output_tokens: int  # reasoning included
+    cached_tokens: int = 0  # of the input
+    reasoning_tokens: int = 0  # of the output
 
 
 class Answer(NamedTuple):
@@ -26,7 +35,8 @@ class Answer(NamedTuple):
 
     text: str
     finish: str
-    usage: tuple[int, int] | None  # input and output tokens
+    usage: Usage | None
+    flaw: str = ""  # why there is no text to use
 
 
 class Fault(NamedTuple):
@@ -50,19 +60,38 @@ def read_answer(response: Any) -> Answer | Fault:
         return Fault("no chat completion came back; check --api-base (most end in /v1)", "setup", charged=True)
     choice = choices[0] if choices else None
     message = getattr(choice, "message", None)
-    text = getattr(message, "content", None) or getattr(message, "refusal", None)
-    finish = getattr(choice, "finish_reason", None)
-    return Answer(text if isinstance(text, str) else "", str(finish or ""), _usage(getattr(response, "usage", None)))
+    text, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+    text = redact(text) if isinstance(text, str) else ""
+    finish = str(getattr(choice, "finish_reason", None) or "")
+    flaw = ""
+    if isinstance(refusal, str) and refusal:
+        text, flaw = redact(refusal), f"the model refused: {one_line(refusal)}"
+    elif not choices:
+        flaw = "the reply has no choices"
+    elif not text.strip() and getattr(message, "tool_calls", None):
+        flaw = "the reply is a tool call without text"
+    elif not text.strip():
+        flaw = "the reply is empty" + (": reasoning took all output tokens" if finish == "length" else "")
+    return Answer(text, finish, _usage(getattr(response, "usage", None)), flaw)
 
 
-def _usage(usage: Any) -> tuple[int, int] | None:
-    """Input and output tokens, or None where the server did not count."""
-    counts = [getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion", "total")]
-    prompt, completion, total = (count if isinstance(count, int) else 0 for count in counts)
+def _usage(usage: Any) -> Usage | None:
+    """Tokens, or None where the server did not count."""
+    prompt, completion, total = (_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
     if prompt <= 0 or completion < 0:
         return None
     # Some servers leave reasoning out of the completion, but not out of the total.
-    return prompt, max(completion, total - prompt)
+    output = max(completion, total - prompt)
+    cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens")
+    reasoning = _count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens")
+    reasoning = max(reasoning, output - completion)
+    return Usage(prompt, output, min(max(cached, 0), prompt), min(max(reasoning, 0), output))
+
+
+def _count(counts: Any, name: str) -> int:
+    """A number that a server may have left out."""
+    count = counts.get(name) if isinstance(counts, dict) else getattr(counts, name, None)
+    return count if isinstance(count, int) else 0
 
 
 def diagnose(error: BaseException, *, key_name: str, address: str) -> Fault:
@@ -161,12 +190,3 @@ def one_line(text: str) -> str:
     """A message fit to be shown: one line, redacted, not longer than a few hundred characters."""
     text = " ".join(redact(text).split()).rstrip(".;")
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
-
-
-def redact(text: str) -> str:
-    """The text without the value of any environment variable named like a key, token or secret."""
-    secrets = {value for name, value in os.environ.items() if name.upper().endswith(_SECRET_NAMES) and len(value) > 6}
-    # The longest first: one may contain another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "[redacted]")
-    return text

@@ -3,53 +3,24 @@
 What is spent plus what is reserved never exceeds a cap, however many callers there are, as long
 as no step settles for more than it reserved. Wall seconds pass by themselves: they are not
 reserved, but once they are over nothing else can be.
+
+A budget may be split: what a child is given leaves its parent until the child is closed, so that
+children and parent together can spend no more than the parent alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-COUNTS = ("evaluations", "llm_calls", "tokens")
-RESERVABLE = (*COUNTS, "usd")
-# Dollars are kept as whole picodollars: a sum of floats could pass a cap by rounding.
-_PER_DOLLAR = 10**12
+from evolve.amounts import RESERVABLE, BudgetLimits, cap_units, from_units, show_units, to_units
 
-
-@dataclass(frozen=True)
-class BudgetLimits:
-    """Caps of one run; None is unlimited.
-
-    Raises
-    ------
-    ValueError
-        If a cap is negative, not a number, or a count is not whole.
-    """
-
-    evaluations: int | None = None
-    llm_calls: int | None = None
-    tokens: int | None = None  # input and output together
-    usd: float | None = None
-    seconds: float | None = None  # wall clock
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None or (value == math.inf and field.name not in COUNTS):
-                continue
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"budget {field.name} must be a number that is not negative, got {value}")
-            if field.name in COUNTS and value != int(value):
-                raise ValueError(f"budget {field.name} must be a whole number, got {value}")
+__all__ = ["Budget", "BudgetExhausted", "BudgetLimits", "Reservation"]
 
 
 class BudgetExhausted(Exception):
@@ -81,7 +52,7 @@ class Reservation:
     @property
     def amounts(self) -> dict[str, float]:
         """What is (or was) held back, by resource."""
-        return {name: _amount(name, units) for name, units in self._units.items()}
+        return {name: from_units(name, units) for name, units in self._units.items()}
 
     def settle(self, **actual: float) -> None:
         """Book what was spent; a reserved resource that is not named counts as reserved.
@@ -98,7 +69,7 @@ class Reservation:
         foreign = sorted(set(actual) - set(self._units))
         if foreign:
             raise ValueError(f"{foreign[0]} was not reserved; reserved: {', '.join(self._units)}")
-        self._end({**self._units, **{name: _units(name, amount) for name, amount in actual.items()}})
+        self._end({**self._units, **{name: to_units(name, amount) for name, amount in actual.items()}})
 
     def release(self) -> None:
         """Give everything back unspent.
@@ -114,6 +85,7 @@ class Reservation:
         with self._budget._lock:
             if not self._open:
                 raise RuntimeError("this reservation was settled or released before")
+            self._budget._demand_open()
             self._open = False
             self._budget._book(self._units, spent)
 
@@ -130,7 +102,10 @@ class Reservation:
 
 
 class Budget:
-    """Spent and reserved amounts of one run; safe to use from several threads and event loops."""
+    """Spent and reserved amounts of one run; safe to use from several threads and event loops.
+
+    As a context manager it is closed at the end of the block.
+    """
 
     def __init__(self, limits: BudgetLimits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits or BudgetLimits()
@@ -139,9 +114,11 @@ class Budget:
         self._seconds_before = 0.0
         self._spent = dict.fromkeys(RESERVABLE, 0)
         self._reserved = dict.fromkeys(RESERVABLE, 0)
-        self._caps = {name: _cap(name, getattr(self.limits, name)) for name in RESERVABLE}
+        self._caps = {name: cap_units(name, getattr(self.limits, name)) for name in RESERVABLE}
         self._lock = threading.Lock()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._share: Reservation | None = None  # of a child, what its parent holds back for it
+        self._closed = False
 
     def restore(self, spent: Mapping[str, float]) -> None:
         """Add what an earlier session spent, as ``spent`` reported it.
@@ -151,8 +128,9 @@ class Budget:
         ValueError
             If a resource is unknown, or an amount negative or not finite.
         """
-        units = {name: _units(name, amount) for name, amount in spent.items() if name != "seconds"}
+        units = {name: to_units(name, amount) for name, amount in spent.items() if name != "seconds"}
         with self._lock:
+            self._demand_open()
             self._seconds_before += spent.get("seconds", 0.0)
             for name, amount in units.items():
                 self._spent[name] += amount
@@ -166,8 +144,10 @@ class Budget:
             If it does not fit; the message names resource, cap and what is spent.
         ValueError
             If a resource is unknown, or an amount negative, not finite or (counts) not whole.
+        RuntimeError
+            If the budget was closed.
         """
-        units = {name: _units(name, amount) for name, amount in amounts.items()}
+        units = {name: to_units(name, amount) for name, amount in amounts.items()}
         with self._lock:
             refusal = self._refusal(units)
             if refusal is not None:
@@ -198,20 +178,74 @@ class Budget:
                     if entry in self._waiting:
                         self._waiting.remove(entry)
 
+    def split(self, *, seconds: float | None = None, **amounts: float) -> Budget:
+        """Hand part of what is left to a child; close it to get back what it did not use.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Wall seconds the child may take, within those this budget has left.
+        **amounts
+            What the child may spend. Of a resource that is not named it gets nothing where this
+            budget has a cap, and has no limit where this one has none.
+
+        Raises
+        ------
+        BudgetExhausted
+            If less is left than is asked for.
+        """
+        share = self.reserve(**amounts)
+        left_s = self.remaining()["seconds"]
+        if left_s is not None:
+            seconds = left_s if seconds is None else min(seconds, left_s)
+        caps = {name: share._units.get(name, None if cap is None else 0) for name, cap in self._caps.items()}
+        limits: dict[str, Any] = {name: None if cap is None else from_units(name, cap) for name, cap in caps.items()}
+        child = Budget(BudgetLimits(seconds=seconds, **limits), clock=self._clock)
+        child._caps = caps  # exactly: limits are rounded
+        child._share = share
+        return child
+
+    def close(self) -> None:
+        """End the use of this budget; a child's spending moves to its parent, the rest goes back.
+
+        A step that is still under way may yet be charged, so it is booked in full; to settle or
+        release it afterwards is an error, like any other use.
+
+        Raises
+        ------
+        RuntimeError
+            If it was closed before, or its parent was.
+        """
+        with self._lock:
+            self._demand_open()
+            self._book(dict(self._reserved), dict(self._reserved))
+            self._closed = True
+        if self._share is not None:
+            self._share._end(self._spent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def affords(self, **amounts: float) -> bool:
         """Whether ``reserve`` would succeed now."""
         with self._lock:
-            return self._refusal({name: _units(name, amount) for name, amount in amounts.items()}) is None
+            return self._refusal({name: to_units(name, amount) for name, amount in amounts.items()}) is None
 
     def spent(self) -> dict[str, float]:
         """What is spent, by resource; seconds are wall seconds since the start."""
         with self._lock:
-            return {**{name: _amount(name, units) for name, units in self._spent.items()}, "seconds": self._elapsed()}
+            return {
+                **{name: from_units(name, units) for name, units in self._spent.items()},
+                "seconds": self._elapsed(),
+            }
 
     def reserved(self) -> dict[str, float]:
         """What is held back for steps under way, by resource."""
         with self._lock:
-            return {name: _amount(name, units) for name, units in self._reserved.items()}
+            return {name: from_units(name, units) for name, units in self._reserved.items()}
 
     def remaining(self) -> dict[str, float | None]:
         """What can still be reserved, by resource, never below 0; None is unlimited."""
@@ -219,7 +253,7 @@ class Budget:
             left: dict[str, float | None] = {}
             for name, cap in self._caps.items():
                 used = self._spent[name] + self._reserved[name]
-                left[name] = None if cap is None else _amount(name, max(cap - used, 0))
+                left[name] = None if cap is None else from_units(name, max(cap - used, 0))
             cap_s = self.limits.seconds
             left["seconds"] = None if cap_s is None else max(cap_s - self._elapsed(), 0.0)
             return left
@@ -227,7 +261,12 @@ class Budget:
     def _elapsed(self) -> float:
         return self._seconds_before + self._clock() - self._started
 
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this budget was closed")
+
     def _refusal(self, units: Mapping[str, int]) -> BudgetExhausted | None:
+        self._demand_open()
         cap_s, elapsed_s = self.limits.seconds, self._elapsed()
         if cap_s is not None and elapsed_s >= cap_s:
             return BudgetExhausted(f"budget exhausted: {elapsed_s:.0f} of {cap_s:g} seconds spent", resource="seconds")
@@ -235,7 +274,7 @@ class Budget:
         for name, asked in units.items():
             cap, spent, reserved = self._caps[name], self._spent[name], self._reserved[name]
             if cap is not None and spent + reserved + asked > cap:
-                show = [_show(name, amount) for amount in (spent, cap, reserved, asked)]
+                show = [show_units(name, amount) for amount in (spent, cap, reserved, asked)]
                 message = (
                     "budget exhausted: {} of {} {name} spent, {} reserved for steps under way, the next may need {}"
                 )
@@ -259,31 +298,3 @@ class Budget:
 def _wake(freed: asyncio.Future[None]) -> None:
     if not freed.done():
         freed.set_result(None)
-
-
-def _units(name: str, amount: float) -> int:
-    """An amount to book, in whole units; dollars are rounded up."""
-    if name not in RESERVABLE:
-        raise ValueError(f"unknown budget resource {name!r}; known: {', '.join(RESERVABLE)}")
-    if not (math.isfinite(amount) and amount >= 0):
-        raise ValueError(f"{name} must be finite and not negative, got {amount}")
-    if name == "usd":
-        return math.ceil(Fraction(amount) * _PER_DOLLAR)
-    if amount != int(amount):
-        raise ValueError(f"{name} must be a whole number, got {amount}")
-    return int(amount)
-
-
-def _cap(name: str, limit: float | None) -> int | None:
-    """A cap in whole units; dollars are rounded down."""
-    if limit is None or limit == math.inf:
-        return None
-    return math.floor(Fraction(limit) * _PER_DOLLAR) if name == "usd" else int(limit)
-
-
-def _amount(name: str, units: int) -> float:
-    return units / _PER_DOLLAR if name == "usd" else units
-
-
-def _show(name: str, units: int) -> str:
-    return f"{units / _PER_DOLLAR:.4f}" if name == "usd" else f"{units:,}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pydantic
 import tomli_w
 
+from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
 from evolve.strategies import registry as strategies
 from problems import registry
@@ -35,27 +36,37 @@ class RunConfig(pydantic.BaseModel):
     decoder: str | None = None  # None: the problem's default
     proposer: Literal["genetic", "llm"] | None = None  # None: llm if a model is named
     strategy: str = DEFAULT_STRATEGY
-    model: tuple[str, ...] = ()  # litellm model strings; tried in turn
+    model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
+    weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
+    concurrency: tuple[str, ...] = ()  # requests at once, NUMBER for each model or MODEL=NUMBER
+    requests_per_minute: tuple[str, ...] = ()  # likewise
+    key_file: Path | None = None  # NAME=value lines, for the user's eyes only
     api_base: str | None = None  # an OpenAI-compatible server
     temperature: float | None = None
     reasoning_effort: str | None = None
     price: tuple[str, ...] = ()  # MODEL=IN,OUT in dollars per million tokens
     evaluations: int | None = None
     max_usd: float | None = None
-    max_tokens: int | None = None
+    max_calls: int | None = None  # answers of models that are paid for
+    max_tokens: int | None = None  # input and output together
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
     seed: int = 0
     workers: int | None = None  # evaluations at once; None: one per core
     timeout_s: float = 10.0  # wall clock of one evaluation
     memory_bytes: int = 2 * 2**30  # of one evaluation, beyond what the evaluator itself maps
     llm_timeout_s: float = 300.0  # wall clock of one LLM call, retries included
-    max_output_tokens: int = 8192
+    max_reply_tokens: int = 8192  # output tokens of one LLM call, reasoning included
     train: Path | None = None  # the user's own instances instead of the problem's
     valid: Path | None = None
     test: Path | None = None
     allow_weak_sandbox: bool = False
 
-    @pydantic.field_validator("evaluations", "max_tokens", "workers", "memory_bytes", "max_output_tokens")
+    @pydantic.field_validator(
+        "evaluations", "max_calls", "max_tokens", "max_input_tokens", "max_output_tokens", "max_reply_tokens",
+        "workers", "memory_bytes",
+    )  # fmt: skip
     @classmethod
     def _positive_count(cls, value: int | None) -> int | None:
         if value is not None and value <= 0:
@@ -138,6 +149,19 @@ class RunConfig(pydantic.BaseModel):
         """Write the settings and the versions they ran with as TOML."""
         settings = self.model_dump(mode="json", exclude_none=True)
         path.write_text(tomli_w.dumps({**settings, "versions": versions}))
+
+    @property
+    def limits(self) -> BudgetLimits:
+        """The caps of the run."""
+        return BudgetLimits(
+            evaluations=self.evaluations,
+            llm_calls=self.max_calls,
+            input_tokens=self.max_input_tokens,
+            output_tokens=self.max_output_tokens,
+            tokens=self.max_tokens,
+            usd=self.max_usd,
+            seconds=self.max_seconds,
+        )
 
     @property
     def deterministic(self) -> bool:

@@ -3,7 +3,8 @@
 One call is one question and at most one answer that is paid for: a busy or unreachable server is
 asked again (exponential backoff with jitter, Retry-After honoured), a request that may have been
 charged is not repeated. The worst case of each request is reserved on the run's budget and settled
-after it. A key, model or quota that cannot work ends the run at once, as LLMFatal.
+after it. A key, model or quota that cannot work takes the model out at once, as LLMFatal; a model that
+fails again and again is taken out for a while.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from evolve.answers import Answer, Fault, diagnose, pause_before_retry, read_answer, redact
+from evolve.answers import Answer, Fault, Usage, diagnose, pause_before_retry, read_answer
 from evolve.budget import Budget, Reservation
 from evolve.errors import UserError
-from evolve.prices import find_price, most_tokens, parse_prices, provider_of
+from evolve.models import LLMConfig, Reply
+from evolve.prices import find_price, most_tokens
 
-__all__ = ["LLM", "LLMConfig", "LLMFatal", "LLMUnavailable", "Reply", "parse_prices", "redact"]
+__all__ = ["LLM", "LLMConfig", "LLMFatal", "LLMUnavailable", "Reply"]
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -32,10 +33,19 @@ Messages = Sequence[Mapping[str, str]]
 _RETRIES_UNREACHED = 2
 # With this many calls per slot lost in a row, the provider is down and waiting longer costs money.
 _LOST_PER_SLOT = 3
+# A model that is down is left alone for a while, longer each time, and then tried again.
+_FIRST_REST_S, _LONGEST_REST_S = 60.0, 1800.0
 
 
 class LLMFatal(UserError):
-    """No further call to this model can work; the message is one line and names the way out."""
+    """No call to this model can work now; the message is one line and names the way out.
+
+    ``spend`` is what the call that found it out may have cost.
+    """
+
+    def __init__(self, reason: str, spend: dict[str, object] | None = None) -> None:
+        super().__init__(reason)
+        self.spend = spend or {}
 
 
 class LLMUnavailable(Exception):
@@ -46,64 +56,6 @@ class LLMUnavailable(Exception):
         self.spend = spend
 
 
-@dataclass(frozen=True)
-class LLMConfig:
-    """How one model is called."""
-
-    model: str  # a litellm model string; with api_base the server's name for it, with or without openai/
-    api_base: str | None = None  # an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1
-    api_key_env: str | None = None  # environment variable with the key; None: the provider's usual one
-    temperature: float | None = None  # None: the model's default; many reasoning models take no other
-    max_output_tokens: int = 8192  # reasoning included
-    reasoning_effort: str | None = None
-    timeout_s: float = 300.0  # wall clock of one call, retries included
-    retries: int = 8
-    concurrency: int = 8  # requests at once
-
-    def __post_init__(self) -> None:
-        if not self.model:
-            raise UserError("the model's name is empty")
-        if self.api_base is not None:
-            address = urlsplit(self.api_base)
-            if address.username or address.password:
-                raise UserError("--api-base must not contain a name or password: put the key into OPENAI_API_KEY")
-            if address.scheme not in ("http", "https") or not address.hostname:
-                raise UserError(
-                    f"--api-base must be a URL like http://127.0.0.1:8000/v1, got {redact(self.api_base)!r}"
-                )
-        for name, least in (("max_output_tokens", 1), ("retries", 0), ("concurrency", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
-            raise UserError(f"timeout_s must be positive and finite, got {self.timeout_s}")
-
-    @property
-    def key_name(self) -> str:
-        """The environment variable that the key is expected in."""
-        provider = "openai" if self.api_base else provider_of(self.model)
-        return self.api_key_env or f"{provider.upper()}_API_KEY"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A model's answer and what it cost; tokens are the reserved worst case where the server counts none."""
-
-    text: str
-    model: str
-    input_tokens: int
-    output_tokens: int  # reasoning included
-    usd: float | None  # None: no price known
-    seconds: float  # from the question to the answer, waiting and retries included
-    finish: str = ""  # "length": cut at max_output_tokens
-    label: str = ""
-
-    @property
-    def spend(self) -> dict[str, object]:
-        """What the journal keeps of the call."""
-        names = ("model", "input_tokens", "output_tokens", "usd", "seconds")
-        return {"reply": self.text, **{name: getattr(self, name) for name in names}}
-
-
 class LLM:
     """One model, for many tasks of one event loop at once; use ``async with``, or close it.
 
@@ -112,7 +64,7 @@ class LLM:
     config : LLMConfig
         The model and how to call it.
     budget : Budget, optional
-        Where each request's worst case is reserved: ``llm_calls``, ``tokens`` and ``usd``.
+        Where each request's worst case is reserved: calls, tokens and dollars.
     prices : mapping, optional
         Model -> dollars per million input and output tokens; they win over the bundled table.
 
@@ -141,7 +93,9 @@ class LLM:
         self._reached = False  # whether there was a server
         self._answered = False  # whether any call has worked
         self._lost_in_a_row = 0
-        self._fatal = ""
+        self._out, self._out_until, self._rest_s = "", 0.0, _FIRST_REST_S
+        self._next_turn = 0.0
+        self._openai: Any = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,6 +113,11 @@ class LLM:
         if close is not None:
             await close()
 
+    @property
+    def out(self) -> str:
+        """Why no call is made now, or an empty string."""
+        return self._out if asyncio.get_running_loop().time() < self._out_until else ""
+
     async def complete(self, messages: Messages, *, label: str = "") -> Reply:
         """Ask once and wait for the answer.
 
@@ -172,38 +131,50 @@ class LLM:
         Raises
         ------
         LLMFatal
-            If no call to this model can work.
+            If no call to this model can work now.
         LLMUnavailable
             If this one gave no answer within the limits on time and retries.
         BudgetExhausted
             If the worst case does not fit into the budget.
         """
-        worst = (most_tokens(messages), self.config.max_output_tokens)
+        worst = Usage(most_tokens(messages), self.config.max_output_tokens)
         started = time.monotonic()
         async with self._slots:
             answer = await self._ask(messages, worst)
         seconds = time.monotonic() - started
         if isinstance(answer, Fault):
-            lost = Reply("", self.config.model, *worst, self._usd(worst), seconds)
+            lost = Reply("", self.config.model, *worst[:2], self._usd(worst), seconds)
             raise self._failure(answer, lost.spend if answer.charged else {})
         self._reached = self._answered = True
-        self._lost_in_a_row = 0
+        self._lost_in_a_row, self._rest_s = 0, _FIRST_REST_S
         usage = answer.usage or worst
-        return Reply(answer.text, self.config.model, *usage, self._usd(usage), seconds, answer.finish, label)
+        return Reply(
+            answer.text,
+            self.config.model,
+            usage.input_tokens,
+            usage.output_tokens,
+            self._usd(usage),
+            seconds,
+            answer.finish,
+            label,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            answer.flaw,
+        )
 
-    async def _ask(self, messages: Messages, worst: tuple[int, int]) -> Answer | Fault:
+    async def _ask(self, messages: Messages, worst: Usage) -> Answer | Fault:
         """Send a question until it is answered or there is no point in asking again."""
         clock = asyncio.get_running_loop().time
-        amounts = {"llm_calls": 1, "tokens": sum(worst), "usd": self._usd(worst) or 0.0}
+        amounts = self._amounts(worst)
         deadline = math.inf
         for attempt in itertools.count():
-            reservation = await self.budget.reserve_later(**amounts)
-            if self._fatal:
-                reservation.release()
-                raise LLMFatal(self._fatal)
-            # The clock starts here: waiting for others' reservations is not the server's fault.
-            deadline = min(deadline, clock() + self._limit_s())
-            answer = await self._send(messages, reservation, deadline)
+            with await self.budget.reserve_later(**amounts) as reservation:
+                await self._turn()
+                if self.out:
+                    raise LLMFatal(self.out)
+                # The clock starts here: waiting for others' reservations is not the server's fault.
+                deadline = min(deadline, clock() + self._limit_s())
+                answer = await self._send(messages, reservation, deadline)
             if isinstance(answer, Answer) or answer.kind != "busy":
                 break
             self._reached |= answer.reached
@@ -214,6 +185,15 @@ class LLM:
             await asyncio.sleep(pause_s)
         return answer
 
+    async def _turn(self) -> None:
+        """Wait until another request fits into the requests per minute; they are spaced evenly."""
+        if self.config.requests_per_minute is None:
+            return
+        now = asyncio.get_running_loop().time()
+        turn = max(self._next_turn, now)
+        self._next_turn = turn + 60.0 / self.config.requests_per_minute
+        await asyncio.sleep(turn - now)
+
     def _limit_s(self) -> float:
         """Seconds that one call may take, within what the budget has left."""
         left_s = self.budget.remaining()["seconds"]
@@ -223,32 +203,37 @@ class LLM:
         """Send one request; its reservation is settled, or released where nothing can be charged."""
         answer: Answer | Fault | None = None
         try:
-            openai = await self._connect()
+            await self._connect()
             try:
                 async with asyncio.timeout_at(deadline):
                     answer = read_answer(await self._request(messages))
             except TimeoutError:
                 answer = Fault(f"no complete answer in time (limit {self.config.timeout_s:g} s)", "lost", charged=True)
-            except (openai.OpenAIError, OSError, ValueError) as error:
+            except (self._openai.OpenAIError, OSError, ValueError) as error:
                 where = self.config.api_base or "the provider"
                 answer = diagnose(error, key_name=self.config.key_name, address=where)
         finally:
             if isinstance(answer, Answer) and answer.usage is not None:
-                reservation.settle(llm_calls=1, tokens=sum(answer.usage), usd=self._usd(answer.usage) or 0.0)
+                reservation.settle(**self._amounts(answer.usage))
             elif isinstance(answer, Fault) and not answer.charged:
                 reservation.release()
             else:  # no count came back, or it was cancelled on its way: the worst is assumed
                 reservation.settle()
         return answer
 
-    async def _connect(self) -> Any:
-        """Open a client unless there is one; return the openai module."""
+    async def _connect(self) -> None:
+        """Open a client unless there is one."""
+        if self._create is not None:
+            return
         config = self.config
         # Importing takes seconds; the event loop has evaluations to look after.
         openai, litellm = await asyncio.to_thread(_libraries, with_litellm=config.api_base is None)
-        if self._create is None and litellm:
+        if self._create is not None:  # another call was faster
+            return
+        self._openai = openai
+        if litellm:
             self._create, self._close = litellm.acompletion, litellm.close_litellm_async_clients
-        elif self._create is None:
+        else:
             client = openai.AsyncOpenAI(
                 base_url=config.api_base,
                 api_key=os.environ.get(config.key_name) or "none",  # local servers take any
@@ -256,7 +241,6 @@ class LLM:
                 max_retries=0,
             )
             self._create, self._close = client.chat.completions.create, client.close
-        return openai
 
     async def _request(self, messages: Messages) -> Any:
         config = self.config
@@ -277,17 +261,29 @@ class LLM:
         assert self._create is not None
         return await self._create(messages=[dict(message) for message in messages], **options)
 
-    def _usd(self, usage: tuple[int, int]) -> float | None:
-        return None if self.price is None else self.price.cost(*usage)
+    def _amounts(self, usage: Usage) -> dict[str, float]:
+        """What one call with that many tokens takes from the budget."""
+        counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        return {"llm_calls": 1, **counts, "tokens": sum(counts.values()), "usd": self._usd(usage) or 0.0}
+
+    def _usd(self, usage: Usage) -> float | None:
+        return None if self.price is None else self.price.cost(usage.input_tokens, usage.output_tokens)
 
     def _failure(self, fault: Fault, spend: dict[str, object]) -> LLMFatal | LLMUnavailable:
         self._lost_in_a_row += 1
         reason = f"{self.config.model}: {fault.reason}"
-        if fault.kind == "fatal" or (fault.kind in ("setup", "busy") and not self._answered):
-            self._fatal = reason
-        elif self._lost_in_a_row >= _LOST_PER_SLOT * self.config.concurrency:
-            self._fatal = f"{reason}; {self._lost_in_a_row} calls in a row gave no answer, try again later"
-        return LLMFatal(self._fatal) if self._fatal else LLMUnavailable(reason, spend)
+        if fault.kind == "fatal" or (fault.kind == "setup" and not self._answered):
+            self._out, self._out_until = reason, math.inf
+            return LLMFatal(reason, spend)
+        down = self._lost_in_a_row >= _LOST_PER_SLOT * self.config.concurrency
+        if not down and (fault.kind != "busy" or self._answered):
+            return LLMUnavailable(reason, spend)
+        if down:
+            reason += f"; {self._lost_in_a_row} calls in a row gave no answer, try again later"
+        if not self.out:
+            self._out, self._out_until = reason, asyncio.get_running_loop().time() + self._rest_s
+            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+        return LLMFatal(reason, spend)
 
 
 def _libraries(*, with_litellm: bool) -> tuple[Any, Any]:

@@ -47,6 +47,8 @@ class Status:
     elapsed_s: float
     champion: int
     phase: str
+    left: dict[str, float | None] = field(default_factory=dict)  # of the budget, by resource; None is unlimited
+    notice: str = ""
 
 
 @dataclass
@@ -315,5 +317,7 @@ class Search:
                 elapsed_s=time.monotonic() - self._started,
                 champion=self.champion,
                 phase=phase,
+                left=self.budget.remaining(),
+                notice=self.proposer.notice,
             )
         )

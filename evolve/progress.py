@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from evolve import tables
 from evolve.loop import Status
@@ -17,7 +19,7 @@ _LOG_EVERY_S = 5.0
 
 
 class Progress:
-    """Shows evaluations, best against the best baseline, front, outcomes, rate and time left."""
+    """Shows evaluations, best against the best baseline, front, outcomes, rate, time and budget left."""
 
     def __init__(self, problem: Problem) -> None:
         self._objective = problem.primary
@@ -47,23 +49,27 @@ class Progress:
             tables.console.print("  ".join(self._facts(status)), markup=False, soft_wrap=True)
 
     def _panel(self, status: Status) -> RenderableType:
-        head, best, outcomes, pace = self._facts(status)
+        head, best, outcomes, pace, *left = self._facts(status)
         grid = Table.grid(padding=(0, 2))
         grid.add_row(ProgressBar(total=max(status.limit, 1), completed=status.evaluations, width=30), f"{head}  {pace}")
         grid.add_row("", best)
-        grid.add_row("", outcomes)
+        for fact in (outcomes, *left):
+            grid.add_row("", Text(fact))  # a reason may hold brackets, which are no markup
         return grid
 
-    def _facts(self, status: Status) -> tuple[str, str, str, str]:
+    def _facts(self, status: Status) -> list[str]:
         name, unit = self._objective.name, self._objective.unit
         best, baseline = tables.figure(status.best), tables.figure(status.best_baseline)
         kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(status.counts.items()))
-        return (
+        left = _left(status.left)
+        return [
             f"{status.phase}: {status.evaluations}/{status.limit} evaluations",
             f"best {name} on train {best} {unit} (best baseline {baseline} {unit}), front {status.front}",
             kinds or "no outcome yet",
             self._pace(status),
-        )
+            *([f"left: {left}"] if left else []),
+            *([status.notice] if status.notice else []),
+        ]
 
     def _pace(self, status: Status) -> str:
         if self._first is None and status.evaluations:
@@ -74,3 +80,17 @@ class Progress:
             return f"{status.elapsed_s:.0f} s"
         rate = done / seconds
         return f"{rate:.1f}/s, {status.elapsed_s:.0f} s, {(status.limit - status.evaluations) / rate:.0f} s left"
+
+
+def _left(left: Mapping[str, float | None]) -> str:
+    """What is left of each cap, in words; evaluations stand in the bar."""
+    forms = {
+        "llm_calls": "{:,.0f} calls",
+        "tokens": "{:,.0f} tokens",
+        "input_tokens": "{:,.0f} input tokens",
+        "output_tokens": "{:,.0f} output tokens",
+        "usd": "${:.4f}",
+        "seconds": "{:.0f} s",
+    }
+    amounts = ((form, left.get(name)) for name, form in forms.items())
+    return ", ".join(form.format(amount) for form, amount in amounts if amount is not None)

@@ -14,12 +14,14 @@ from typing import Any
 from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
 from evaluators.outcome import Rejected
-from evolve import report
-from evolve.budget import Budget, BudgetLimits
+from evolve import keys, report
+from evolve.budget import Budget
 from evolve.config import RunConfig
 from evolve.errors import UserError
-from evolve.llm import LLM, LLMConfig, LLMFatal, parse_prices
+from evolve.llm import LLM, LLMFatal
 from evolve.loop import Search, Status
+from evolve.models import LLMConfig, per_model
+from evolve.prices import parse_prices
 from evolve.proposers.genetic import GeneticProposer
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.proposer import Proposer
@@ -89,7 +91,7 @@ def prepare(config: RunConfig) -> Parts:
     problem = registry.load(config.problem)
     for path in config.own_instances.values():
         problem.read(path)
-    budget = Budget(BudgetLimits(config.evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
+    budget = Budget(config.limits)
     return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem))
 
 
@@ -143,7 +145,15 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
 def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
     if config.proposer == "genetic":
         return GeneticProposer(problem)
+    if config.key_file is not None:
+        keys.load(config.key_file)
     prices = parse_prices(config.price)
+    paces = per_model("requests_per_minute", config.requests_per_minute, config.model)
+    slots = per_model("concurrency", config.concurrency, config.model, whole=True)
+    given = per_model("weight", config.weight, config.model)
+    weights = [given.get(model, 1.0) for model in config.model]
+    if not any(weights):
+        raise UserError("--weight: at least one model needs a weight above 0")
     models = [
         LLM(
             LLMConfig(
@@ -151,15 +161,17 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
                 api_base=config.api_base,
                 temperature=config.temperature,
                 reasoning_effort=config.reasoning_effort,
-                max_output_tokens=config.max_output_tokens,
+                max_output_tokens=config.max_reply_tokens,
                 timeout_s=config.llm_timeout_s,
+                concurrency=int(slots.get(model, LLMConfig.concurrency)),
+                requests_per_minute=paces.get(model),
             ),
             budget=budget,
             prices=prices,
         )
         for model in config.model
     ]
-    return LLMProposer(problem, models)
+    return LLMProposer(problem, models, weights=weights)
 
 
 def _spent(store: Store) -> dict[str, float]:
@@ -168,11 +180,13 @@ def _spent(store: Store) -> dict[str, float]:
     baselines = {p.id for p in store.programs() if p.origin == "baseline"}
     evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
     totals = store.spend().values()
-    tokens = sum(t["input_tokens"] + t["output_tokens"] for t in totals)
+    input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {
         "evaluations": evaluations,
         "llm_calls": sum(t["calls"] for t in totals),
-        "tokens": tokens,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "tokens": input_tokens + output_tokens,
         "usd": sum(t["usd"] for t in totals),
     }
 

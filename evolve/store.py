@@ -9,7 +9,8 @@ meta        key, value (JSON): status, report, champion
 programs    one row per attempt, baselines first; source is empty where no program came out
 outcomes    one row per program and split
 tells       the order in which the strategy heard of programs on train
-spends      what an attempt cost: tokens, dollars, seconds of LLM time, with the raw reply
+spends      what an attempt cost: tokens (cached and reasoning ones among them), dollars,
+            seconds of LLM time, with the raw reply
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from evaluators.outcome import FAILURES, Failure, Ok, Outcome
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.program import Program
 
+_SPEND = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usd", "seconds")
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -40,7 +42,8 @@ CREATE TABLE outcomes (
 CREATE TABLE tells (position INTEGER PRIMARY KEY, program INTEGER NOT NULL UNIQUE REFERENCES programs);
 CREATE TABLE spends (
     program INTEGER NOT NULL, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, reply TEXT NOT NULL);
+    output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    usd REAL NOT NULL, seconds REAL NOT NULL, reply TEXT NOT NULL);
 """
 
 
@@ -154,10 +157,9 @@ class Store:
 
     def add_spend(self, program: int, spend: Mapping[str, Any]) -> None:
         """Record what one LLM call of an attempt cost, with its raw reply."""
-        keys = ("input_tokens", "output_tokens", "usd", "seconds")
-        numbers = [spend.get(key) or 0 for key in keys]
+        numbers = [spend.get(key) or 0 for key in _SPEND]
         self._db.execute(
-            "INSERT INTO spends VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO spends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (program, spend.get("model", ""), *numbers, spend.get("reply", "")),
         )
 
@@ -219,14 +221,13 @@ class Store:
         """Number of train outcomes by kind."""
         return dict(self._rows("SELECT kind, count(*) FROM outcomes WHERE split = 'train' GROUP BY kind ORDER BY kind"))
 
-    def spend(self) -> dict[str, dict[str, float]]:
-        """Tokens, dollars, seconds and calls by model."""
+    def spend(self, by: Literal["model", "operator"] = "model") -> dict[str, dict[str, float]]:
+        """Tokens, dollars, seconds and calls by model or by operator."""
+        sums = ", ".join(f"sum({key})" for key in _SPEND)
         rows = self._rows(
-            "SELECT model, count(*), sum(input_tokens), sum(output_tokens), sum(usd), sum(seconds)"
-            " FROM spends GROUP BY model"
+            f"SELECT {by}, count(*), {sums} FROM spends LEFT JOIN programs ON programs.id = program GROUP BY {by}"
         )
-        keys = ("calls", "input_tokens", "output_tokens", "usd", "seconds")
-        return {model: dict(zip(keys, numbers, strict=True)) for model, *numbers in rows}
+        return {name: dict(zip(("calls", *_SPEND), numbers, strict=True)) for name, *numbers in rows}
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:

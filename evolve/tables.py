@@ -182,3 +182,12 @@ def baseline_table(baselines: Sequence[Baseline]) -> Table:
     for b in baselines:
         table.add_row(b.name + ("" if b.is_rule else " (budgeted)"), b.title, b.citation)
     return table
+
+
+def spend(total: Mapping[str, float]) -> str:
+    """What calls of a model, or for an operator, cost, in words."""
+    return (
+        f"{total['calls']:,} calls, {total['input_tokens']:,} tokens in ({total['cached_tokens']:,} cached), "
+        f"{total['output_tokens']:,} out ({total['reasoning_tokens']:,} reasoning), "
+        f"${total['usd']:.4f}, {total['seconds']:.0f} s"
+    )

@@ -18,6 +18,10 @@ from evolve.commands.options import Json, Run, load_problem
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
+_CAPS = (
+    "evaluations", "max_usd", "max_calls", "max_tokens", "max_input_tokens", "max_output_tokens", "max_seconds",
+)  # fmt: skip
+
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("runs"), json: Json = False
@@ -53,7 +57,7 @@ def show(run: Run, json: Json = False) -> None:
     with Store(run) as store:
         config = store.config.model_dump(mode="json", exclude_none=True)
         champion = store.meta("champion", -1)
-        budget = {key: config.get(key) for key in ("evaluations", "max_usd", "max_tokens", "max_seconds")}
+        budget = {key: config.get(key) for key in _CAPS}
         report = store.meta("report")
         found = {
             "run": str(run),
@@ -61,6 +65,7 @@ def show(run: Run, json: Json = False) -> None:
             "settings": config,
             "outcomes": store.counts(),
             "spend": store.spend(),
+            "spend_by_operator": store.spend("operator"),
             "budgets": budget,
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
@@ -75,8 +80,8 @@ def show(run: Run, json: Json = False) -> None:
     console.print("settings: " + ", ".join(f"{k}={v}" for k, v in config.items() if k != "out"), markup=False)
     console.print("outcomes: " + (", ".join(f"{k} {v}" for k, v in found["outcomes"].items()) or "none"))
     console.print("budgets:  " + ", ".join(f"{k} {v}" for k, v in budget.items() if v is not None))
-    for model, total in found["spend"].items():
-        console.print(f"spend:    {model}: " + ", ".join(f"{k} {v:g}" for k, v in total.items()), markup=False)
+    for name, total in [*found["spend"].items(), *found["spend_by_operator"].items()]:
+        console.print(f"spend:    {name}: {tables.spend(total)}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))
     if champion >= 0:

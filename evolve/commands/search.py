@@ -23,12 +23,23 @@ _Folder = Path | None
 def run(
     problem: Annotated[str | None, typer.Argument(help="e.g. shop/job_shop; see evolve problems")] = None,
     model: Annotated[list[str] | None, typer.Option(help="litellm model string; may be given several times.")] = None,
+    weight: Annotated[list[str] | None, typer.Option(help="MODEL=NUMBER: how often it is asked; default 1.")] = None,
+    concurrency: Annotated[
+        list[str] | None, typer.Option(help="Requests at once: NUMBER for each model, or MODEL=NUMBER; default 8.")
+    ] = None,
+    requests_per_minute: Annotated[
+        list[str] | None, typer.Option(help="NUMBER for each model, or MODEL=NUMBER; default as many as come.")
+    ] = None,
+    key_file: Annotated[_Folder, typer.Option(help="File of NAME=value lines with keys, mode 600.")] = None,
     api_base: Annotated[_Text, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     proposer: Annotated[_Text, typer.Option(help="genetic (default, no key needed) or llm.")] = None,
     strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Calls of models that may be paid for.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens, in and out, that may be used.")] = None,
+    max_input_tokens: Annotated[int | None, typer.Option(help="Input tokens that may be used.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(help="Output tokens of all calls together.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Wall-clock seconds of search.")] = None,
     price: Annotated[list[str] | None, typer.Option(help="MODEL=IN,OUT dollars per million tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the models.")] = None,
@@ -47,6 +58,9 @@ def run(
     given: dict[str, Any] = {
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
+        "weight": tuple(weight or ()) or None, "concurrency": tuple(concurrency or ()) or None,
+        "requests_per_minute": tuple(requests_per_minute or ()) or None, "key_file": key_file,
+        "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
         "valid": valid, "test": test, "out": out, "allow_weak_sandbox": allow_weak_sandbox or None,

@@ -19,7 +19,7 @@ import numpy as np
 from evaluators import language
 from evaluators.outcome import Failure, Ok
 from evolve.edits import apply
-from evolve.llm import LLM, LLMUnavailable
+from evolve.llm import LLM, LLMFatal, LLMUnavailable
 from evolve.program import Candidate
 from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.replies import find_thought
@@ -41,7 +41,8 @@ class LLMProposer(Proposer):
     operators : sequence of str
         Which of ``rewrite`` and ``diff`` to offer to strategies.
     weights : sequence of float, optional
-        How often each model is drawn, relative to the others; evenly by default.
+        How often each model is drawn, relative to the others; evenly by default. A model of weight 0
+        is asked only while all others are out.
     """
 
     origin = "llm"
@@ -63,7 +64,12 @@ class LLMProposer(Proposer):
         shares = np.ones(len(llms)) if weights is None else np.asarray(weights, dtype=np.float64)
         if shares.shape != (len(llms),) or not np.all(np.isfinite(shares)) or shares.min() < 0 or shares.sum() <= 0:
             raise ValueError(f"weights must be {len(llms)} numbers >= 0 that are not all zero, got {weights}")
-        self._shares = shares / shares.sum()
+        self._weights = shares
+
+    @property
+    def notice(self) -> str:
+        """Which models are out, and why."""
+        return "; ".join(f"out: {llm.out}" for llm in self._llms if llm.out)
 
     async def prepare(self) -> None:
         """Import the client libraries."""
@@ -82,24 +88,38 @@ class LLMProposer(Proposer):
         ------
         EditRefused
             If the model gives no answer, or none that makes a new program; it carries the spend.
+            A model that cannot work is taken out this way while others are left.
         LLMFatal, BudgetExhausted
             If no model call can work, or be afforded, any more.
         """
-        llm = self._llms[int(rng.choice(len(self._llms), p=self._shares))]
+        llm = self._draw(rng)
         messages = render(self._problem, proposal, baselines=self.baselines)
         try:
             reply = await llm.complete(messages, label=proposal.operator)
         except LLMUnavailable as error:
             raise EditRefused(str(error), error.spend) from None
+        except LLMFatal as error:
+            if all(other.out for other in self._llms):
+                raise
+            raise EditRefused(f"model taken out: {error}", error.spend) from None
         cut = reply.finish == "length"
         hooks = [hook.name for hook in self._problem.hooks]
         try:
-            if not reply.text.strip():
-                raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
+            if reply.flaw:
+                raise EditRefused(reply.flaw)
             source = apply(proposal.parents[0].program.source, reply.text, hooks, cut=cut)
         except EditRefused as refusal:
             raise EditRefused(str(refusal), reply.spend) from None
         return Draft(source, find_thought(reply.text), reply.spend)
+
+    def _draw(self, rng: np.random.Generator) -> LLM:
+        """One of the models that are not out."""
+        left = [number for number, llm in enumerate(self._llms) if not llm.out]
+        if not left:
+            raise LLMFatal("; ".join(llm.out for llm in self._llms))
+        weights = self._weights[left]
+        shares = weights / weights.sum() if weights.any() else None
+        return self._llms[left[int(rng.choice(len(left), p=shares))]]
 
 
 def render(problem: Problem, proposal: Proposal, *, baselines: Sequence[Candidate] = ()) -> list[dict[str, str]]:

@@ -45,6 +45,11 @@ class Proposer(ABC):
     # The evaluated baselines, which a run sets before the first proposal; prompts compare with them.
     baselines: Sequence[Candidate] = ()
 
+    @property
+    def notice(self) -> str:
+        """What somebody who watches the run should know now, e.g. which models are out."""
+        return ""
+
     @abstractmethod
     async def propose(self, proposal: Proposal, rng: np.random.Generator) -> Draft:
         """Write the child of the proposal's parents.

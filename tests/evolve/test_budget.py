@@ -175,7 +175,7 @@ def test_no_interleaving_passes_a_cap(steps, tokens, usd):
         assert spent["usd"] <= usd
     for reservation in open_:
         reservation.release()
-    assert budget.reserved() == {"evaluations": 0, "llm_calls": 0, "tokens": 0, "usd": 0}
+    assert set(budget.reserved().values()) == {0}
 
 
 def test_threads_together_never_pass_a_cap():
@@ -247,3 +247,120 @@ def test_a_waiter_that_is_cancelled_or_out_of_time_leaves_nothing_behind():
 
     asyncio.run(main())
     assert budget.reserved()["tokens"] == 0
+
+
+# splitting
+
+
+def test_what_a_child_is_given_leaves_its_parent_until_it_is_closed():
+    parent = Budget(BudgetLimits(tokens=100, usd=1.0))
+    child = parent.split(tokens=60, usd=0.1)
+    assert parent.remaining()["tokens"] == 40
+    assert not parent.affords(tokens=41)
+    child.reserve(tokens=20, usd=0.1).settle()
+    assert child.remaining()["tokens"] == 40
+    child.close()
+    assert (parent.spent()["tokens"], parent.spent()["usd"]) == (20, pytest.approx(0.1, abs=1e-11))
+    assert parent.remaining()["tokens"] == 80
+    assert set(parent.reserved().values()) == {0}
+
+
+def test_more_than_is_left_cannot_be_split_off():
+    parent = Budget(BudgetLimits(tokens=100))
+    parent.split(tokens=60)
+    with pytest.raises(BudgetExhausted, match="tokens"):
+        parent.split(tokens=41)
+
+
+def test_a_child_has_nothing_of_a_capped_resource_that_it_was_not_given():
+    parent = Budget(BudgetLimits(tokens=100, usd=1.0))
+    with parent.split(tokens=50) as child:
+        assert child.limits.usd == 0
+        assert not child.affords(usd=0.01)
+        child.reserve(llm_calls=1000).settle()  # without a cap at the parent there is none at the child
+    assert parent.spent()["llm_calls"] == 1000
+
+
+def test_a_child_ends_with_its_parents_seconds():
+    clock = Clock()
+    parent = Budget(BudgetLimits(seconds=60), clock=clock)
+    clock.now += 40
+    assert parent.split(seconds=50).limits.seconds == 20
+    assert parent.split(seconds=5).limits.seconds == 5
+    assert parent.split().limits.seconds == 20
+
+
+def test_using_a_closed_budget_is_an_error():
+    parent = Budget(BudgetLimits(tokens=100))
+    child = parent.split(tokens=60)
+    held = child.reserve(tokens=10)
+    child.close()
+    # a step under way may yet be charged
+    assert parent.spent()["tokens"] == 10
+    uses = (
+        child.close,
+        held.settle,
+        held.release,
+        lambda: child.reserve(tokens=1),
+        lambda: child.affords(tokens=1),
+        lambda: child.split(tokens=1),
+        lambda: child.restore({"tokens": 1}),
+    )
+    for use in uses:
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    assert (parent.spent()["tokens"], parent.remaining()["tokens"]) == (10, 90)
+
+
+def test_a_waiter_of_a_closed_child_is_told():
+    async def main() -> None:
+        child = Budget(BudgetLimits(tokens=100)).split(tokens=60)
+        child.reserve(tokens=60)
+        waiter = asyncio.create_task(child.reserve_later(tokens=1))
+        await asyncio.sleep(0.01)
+        child.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await asyncio.wait_for(waiter, 5)
+
+    asyncio.run(main())
+
+
+def test_a_closed_child_wakes_those_who_wait_at_its_parent():
+    async def main() -> None:
+        parent = Budget(BudgetLimits(tokens=100))
+        child = parent.split(tokens=100)
+        waiter = asyncio.create_task(parent.reserve_later(tokens=100))
+        await asyncio.sleep(0.01)
+        child.close()
+        assert (await asyncio.wait_for(waiter, 5)).is_open
+
+    asyncio.run(main())
+
+
+splits = st.lists(
+    st.tuples(st.sampled_from(["split", "spend", "close"]), st.integers(0, 80), st.floats(0, 1)), max_size=40
+)
+
+
+@given(splits, st.integers(0, 200))
+def test_no_tree_of_budgets_spends_more_than_its_root_has(steps, cap):
+    root = Budget(BudgetLimits(tokens=cap))
+    tree, spent = [root], 0
+    for kind, amount, where in steps:
+        budget = tree[int(where * (len(tree) - 1))]
+        if kind == "close":
+            if budget is not root and budget is tree[-1]:  # children before parents
+                tree.pop().close()
+            continue
+        with contextlib.suppress(BudgetExhausted):
+            if kind == "split":
+                tree.append(budget.split(tokens=amount))
+            else:
+                budget.reserve(tokens=amount).settle()
+                spent += amount
+        assert spent <= cap
+        assert root.spent()["tokens"] + root.reserved()["tokens"] <= cap
+    while len(tree) > 1:
+        tree.pop().close()
+    assert root.spent()["tokens"] == spent
+    assert root.reserved()["tokens"] == 0

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import time
 import traceback
+from types import SimpleNamespace
 
+import httpx
+import openai
 import pytest
+import warp
 from loopback import Loopback, completion, hang_up, raw, say, status, trickle
 
 from evolve import answers
-from evolve.answers import redact, retry_after
+from evolve.answers import retry_after
 from evolve.budget import Budget, BudgetExhausted, BudgetLimits
 from evolve.errors import UserError
+from evolve.keys import redact
 from evolve.llm import LLM, LLMConfig, LLMFatal, LLMUnavailable, Reply
 from evolve.prices import find_price, parse_prices
 
@@ -84,11 +90,25 @@ def test_without_usage_the_reserved_worst_case_is_settled():
     assert reply.input_tokens >= len("You write rules.Write one.")
 
 
+def test_cached_and_reasoning_tokens_are_told_apart():
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "total_tokens": 150,
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    }
+    with Loopback(completion({"choices": [{"message": {"content": "x"}}], "usage": usage}, usage=None)) as server:
+        reply = ask(server)
+    counts = {"input_tokens": 100, "output_tokens": 50, "cached_tokens": 64, "reasoning_tokens": 30}
+    assert {name: reply.spend[name] for name in counts} == counts
+
+
 def test_reasoning_that_only_the_total_counts_is_paid_for():
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 420}
     with Loopback(completion({"choices": [{"message": {"content": "x"}}], "usage": usage}, usage=None)) as server:
         reply = ask(server)
-    assert (reply.input_tokens, reply.output_tokens) == (100, 320)
+    assert (reply.input_tokens, reply.output_tokens, reply.reasoning_tokens) == (100, 320, 300)
 
 
 @pytest.mark.parametrize(
@@ -340,6 +360,26 @@ def test_concurrency_bounds_requests_at_once():
     assert server.peak == 3
 
 
+def test_requests_per_minute_space_requests_evenly_retries_included():
+    times: list[float] = []
+
+    async def create(**_: object) -> SimpleNamespace:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 2:
+            raise openai.APIConnectionError(request=httpx.Request("POST", "http://x")) from httpx.ConnectError("busy")
+        return SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="x"))])
+
+    async def main() -> None:
+        async with LLM(LLMConfig("scripted", "http://127.0.0.1:9/v1", requests_per_minute=6)) as llm:
+            await llm.prepare()
+            llm._create = create
+            await asyncio.gather(*(llm.complete(MESSAGES) for _ in range(5)))
+
+    warp.run(main())
+    # on a clock that passes only while all wait
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([10.0] * 5)
+
+
 def test_waiting_for_the_budget_does_not_count_against_the_time_limit():
     # Only one worst case fits at a time; four calls of 0.3 s one after another take longer than 0.8 s.
     budget = Budget(BudgetLimits(tokens=1200))
@@ -435,6 +475,7 @@ def test_redaction_knows_keys_tokens_and_secrets(monkeypatch):
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"retries": -1}, "retries"),
         ({"concurrency": 0}, "concurrency"),
+        ({"requests_per_minute": 0.0}, "requests_per_minute"),
     ],
 )
 def test_bad_settings_are_refused_by_name(settings, named):

@@ -111,6 +111,56 @@ def test_a_refused_key_or_model_ends_the_run_in_one_line_at_once(tmp_path, answe
         assert store.meta("status").startswith("stopped")
 
 
+def test_a_key_from_a_file_is_used_and_found_nowhere_else(tmp_path):
+    planted = "planted-in-a-file-0123456789"
+    keys = tmp_path / "keys"
+    keys.write_text(f"OPENAI_API_KEY={planted}\n")
+    keys.chmod(0o600)
+    echoes = [say(f"The key is {planted}. " + REWRITE.format(1.0 + k / 10)) for k in range(20)]
+    with Loopback(*echoes, status(500, planted), status(400, planted), status(401, f"bad key {planted}")) as server:
+        ended = run(tmp_path / "run", server, "--key-file", str(keys))
+        used = {request.key for request in server.requests}
+    assert (ended.returncode, used) == (2, {planted})
+    assert planted.encode() not in artefacts(tmp_path / "run")
+    assert planted not in ended.stdout + ended.stderr
+    assert "[redacted]" in ended.stderr
+    with Store(tmp_path / "run") as store:
+        assert any("The key is [redacted]" in program.thought for program in store.programs())
+
+
+def test_a_model_of_weight_zero_is_not_asked_while_another_works(tmp_path):
+    with Loopback(*(say(REWRITE.format(1.0 + k / 10)) for k in range(200))) as server:
+        flags = ("--model", "reserve", "--weight", "reserve=0", "--concurrency", "2", "--requests-per-minute", "6000")
+        ended = run(tmp_path / "run", server, "--evaluations", "6", *flags)
+        peak = server.peak
+    assert ended.returncode == 0, ended.stderr
+    assert peak <= 2
+    with Store(tmp_path / "run") as store:
+        assert set(store.spend()) == {"openai/scripted"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--weight", "nobody=2"), "--weight 'nobody=2': nobody is none of the models: openai/scripted"),
+        (("--weight", "0"), "--weight: at least one model needs a weight above 0"),
+        (("--concurrency", "0"), "concurrency must be at least 1, got 0"),
+        (("--concurrency", "1.5"), "--concurrency '1.5'"),
+        (("--requests-per-minute", "openai/scripted=0"), "requests_per_minute must be positive"),
+        (("--key-file", "no/such/file"), "--key-file no/such/file: cannot be read"),
+        (("--max-calls", "0"), "max_calls: must be at least 1, got 0"),
+    ],
+)
+def test_a_bad_setting_of_models_is_one_line_before_anything_is_made(tmp_path, call, flags, said):
+    out = tmp_path / "run"
+    model = ("--model", "openai/scripted", "--api-base", "http://127.0.0.1:9/v1")
+    code, _, err = call("run", "machine/total_tardiness", *model, "--out", out, *flags)
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
 def test_a_reply_that_never_ends_is_cut_and_the_run_goes_on(tmp_path):
     settings = tmp_path / "settings.toml"
     settings.write_text("llm_timeout_s = 1.5\n")
@@ -121,15 +171,24 @@ def test_a_reply_that_never_ends_is_cut_and_the_run_goes_on(tmp_path):
         assert store.meta("status") == "finished" or "refusals" in store.meta("status")
 
 
-def test_a_token_cap_ends_the_search_and_keeps_what_was_paid(tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "cap", "counted"),
+    [
+        ("--max-tokens", 20_000, ("input_tokens", "output_tokens")),
+        ("--max-input-tokens", 10_000, ("input_tokens",)),
+        ("--max-output-tokens", 9000, ("output_tokens",)),
+        ("--max-calls", 7, ("calls",)),
+    ],
+)
+def test_a_cap_ends_the_search_and_keeps_what_was_paid(tmp_path, flag, cap, counted):
     with Loopback(*(say(REWRITE.format(1 + k / 100)) for k in range(300))) as server:
-        ended = run(tmp_path / "run", server, "--evaluations", "100", "--max-tokens", "20000")
+        ended = run(tmp_path / "run", server, "--evaluations", "100", flag, str(cap))
     assert ended.returncode == 0, ended.stderr
     with Store(tmp_path / "run") as store:
         spend = store.spend()["openai/scripted"]
         assert store.meta("status").startswith("budget exhausted")
         assert store.meta("report")["splits"]["test"]
-    assert spend["input_tokens"] + spend["output_tokens"] <= 20000
+    assert 0 < sum(spend[name] for name in counted) <= cap
 
 
 def test_a_dollar_cap_without_a_price_is_refused_before_anything_is_made(tmp_path):

@@ -109,13 +109,16 @@ def test_an_unknown_id_names_the_known_range(store):
         store.program(7)
 
 
-def test_spend_adds_up_by_model(store):
-    store.add_program(Program(0, "", "llm"))
-    for _ in range(2):
-        store.add_spend(
-            0, {"model": "m", "input_tokens": 10, "output_tokens": 5, "usd": 0.5, "seconds": 1.0, "reply": "hi"}
-        )
-    assert store.spend() == {"m": {"calls": 2, "input_tokens": 20, "output_tokens": 10, "usd": 1.0, "seconds": 2.0}}
+def test_spend_adds_up_by_model_and_by_operator(store):
+    counts = {"input_tokens": 10, "output_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 3}
+    spend = {**counts, "usd": 0.5, "seconds": 1.0, "reply": "hi"}
+    for number, (model, operator) in enumerate([("m", "diff"), ("m", "rewrite"), ("n", "diff")]):
+        store.add_program(Program(number, "", "llm", operator))
+        store.add_spend(number, {"model": model, **spend})
+    once = {"calls": 1, **counts, "usd": 0.5, "seconds": 1.0}
+    twice = {name: 2 * value for name, value in once.items()}
+    assert store.spend() == {"m": twice, "n": once}
+    assert store.spend("operator") == {"diff": twice, "rewrite": once}
 
 
 def test_run_folders_lists_only_runs(store, tmp_path):

@@ -154,6 +154,8 @@ def test_a_reply_becomes_a_draft_with_its_spend(reply, operator):
         "output_tokens": 60,
         "usd": pytest.approx(800e-6 + 600e-6),
         "seconds": draft.spend["seconds"],
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
     }
     roles = [message["role"] for message in server.requests[0].body["messages"]]
     assert roles == ["system", "user"]
@@ -176,17 +178,33 @@ def test_busy_servers_cost_nothing_but_time():
     ("answer", "reason"),
     [
         (say("I cannot help with that."), "no code in the reply"),
-        (say(None, refusal="I cannot help with that."), "no code in the reply"),
+        (say(None, refusal="I cannot help with that."), "the model refused: I cannot help with that"),
+        (
+            say(None, tool_calls=[{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
+            "tool call",
+        ),
         (say(""), "the reply is empty"),
         (say(None, finish="length"), "reasoning took all output tokens"),
-        (completion({"choices": []}), "the reply is empty"),
+        (completion({"choices": []}), "the reply has no choices"),
         (say(f"```python\n{CHILD}", finish="length"), "the reply was cut before its code ended"),
         (say(f"```python\n{PARENT}```"), "the edit changes nothing"),
         (say(SEARCH.replace("job.duration\n=", "job.length\n=")), "SEARCH block 1 matches nothing"),
         (say("```python\ndef rank(job):\n    return 1.0\n```"), "does not define the function priority"),
         (say("x" * 1_000_000), "1,000,000 characters"),
     ],
-    ids=["prose", "refusal", "empty", "reasoning", "no choices", "cut", "no-op", "no match", "no hook", "1 MB"],
+    ids=[
+        "prose",
+        "refusal",
+        "tool call",
+        "empty",
+        "reasoning",
+        "no choices",
+        "cut",
+        "no-op",
+        "no match",
+        "no hook",
+        "1 MB",
+    ],
 )
 def test_a_reply_without_a_new_program_is_a_refusal_that_was_paid(answer, reason):
     refusal, _ = propose(answer)
@@ -239,6 +257,78 @@ def test_models_are_drawn_by_weight():
     asyncio.run(main(None))
     assert counts[0] == (0, 8)
     assert min(counts[1]) > 0
+
+
+def propose_in_turn(first: Loopback, second: Loopback, weights, times: int) -> list[Draft | BaseException]:
+    """Proposals one after another, of two models that are asked once each before they are given up."""
+
+    async def main() -> list[Draft | BaseException]:
+        llms = [LLM(LLMConfig(name, s.url, retries=0)) for name, s in (("first", first), ("second", second))]
+        proposer = LLMProposer(PROBLEM, llms, weights=weights)
+        found: list[Draft | BaseException] = []
+        assert proposer.notice == ""
+        for seed in range(times):
+            try:
+                found.append(await proposer.propose(Proposal("rewrite", PARENTS), np.random.default_rng(seed)))
+            except (EditRefused, LLMFatal) as error:
+                found.append(error)
+                assert proposer.notice.startswith("out: ")
+        await proposer.close()
+        return found
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("answer", [status(401, "bad key"), status(500, "broken")], ids=["refused key", "outage"])
+def test_a_model_that_cannot_work_is_taken_out_while_another_works(answer):
+    with Loopback(answer) as first, Loopback(say(SAID)) as second:
+        found = propose_in_turn(first, second, [1.0, 1.0], 12)
+    refused = [error for error in found if isinstance(error, EditRefused)]
+    assert len(refused) == 1
+    assert str(refused[0]).startswith("model taken out: first: ")
+    assert (len(first.requests), len(second.requests)) == (1, 11)
+
+
+def test_a_model_that_was_down_is_tried_again_after_a_rest_that_grows():
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+
+        async def ask(llm: LLM) -> bool:
+            try:
+                await llm.complete([{"role": "user", "content": "x"}])
+            except LLMFatal:
+                return False
+            return True
+
+        async with LLM(LLMConfig("m", server.url, retries=0)) as llm:
+            rests = []
+            while not await ask(llm):
+                assert llm.out
+                rests.append(llm._out_until - now())
+                llm._out_until = now()  # as if it had passed
+                assert not llm.out
+            assert rests == pytest.approx([60, 120, 240], abs=1)
+            assert llm._rest_s == 60
+
+    with Loopback(status(500), status(503), status(429), say(SAID)) as server:
+        asyncio.run(main())
+    assert len(server.requests) == 4
+
+
+def test_only_when_no_model_is_left_the_run_ends():
+    with Loopback(status(401, "bad key")) as first, Loopback(status(404, "who?")) as second:
+        found = propose_in_turn(first, second, None, 12)
+    kinds = [type(error) for error in found]
+    assert kinds.index(LLMFatal) == len([k for k in kinds if k is EditRefused]) == 1
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+    assert all(said in str(found[-1]) for said in ("first: the key was refused", "second: unknown model"))
+
+
+def test_a_model_of_weight_zero_is_a_reserve():
+    with Loopback(say(SAID), status(401)) as first, Loopback(say(SAID)) as second:
+        found = propose_in_turn(first, second, [1.0, 0.0], 6)
+    assert [type(item) for item in found] == [Draft, EditRefused, Draft, Draft, Draft, Draft]
+    assert (len(first.requests), len(second.requests)) == (2, 4)
 
 
 @pytest.mark.parametrize(
