@@ -165,7 +165,9 @@ def prepare(config: RunConfig) -> Parts:
     problem = registry.load(config.problem)
     for path in config.own_instances.values():
         problem.read(path)
-    budget = Budget(BudgetLimits(config.evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
+    # a replay evaluates what its record did, imports included
+    evaluations = None if config.record is not None else config.evaluations
+    budget = Budget(BudgetLimits(evaluations, None, config.max_tokens, config.max_usd, config.max_seconds))
     record = None if config.record is None else Record(config.record)
     return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
 

@@ -14,6 +14,7 @@ from evaluators.limits import Limits
 from evaluators.outcome import Failure, Ok, Outcome
 from evolve import heuristic, salvage, tables
 from evolve.archives.digest import exact, link
+from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, WeakSandbox, evaluate_programs, load_problem
 from evolve.errors import UserError
 from evolve.export import export as export_program
@@ -59,13 +60,24 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
             return outcome
 
         outcome = asyncio.run(work())
-        chain = link(store.last_link(), Candidate(program, outcome), load_problem(config.problem).objectives)
+        candidate, objectives = Candidate(program, outcome), load_problem(config.problem).objectives
+        chain = link(store.last_link(), candidate, objectives)
+        front = ParetoArchive(exact(objectives))
+        for member in [*_guide(store), candidate]:
+            front.add(member)
         with store.transaction():
             store.add_program(program)
             store.add_outcome(program.id, "train", outcome)
             store.add_tell(program.id, chain)
-    objectives = ", ".join(f"{name} {tables.figure(value)}" for name, value in outcome.objectives.items())
-    tables.console.print(f"{file} is program {program.id} of {run}: {objectives} (train)", markup=False)
+            store.set_meta("guide", [member.program.id for member in front.members])
+    figures = ", ".join(f"{name} {tables.figure(value)}" for name, value in outcome.objectives.items())
+    tables.console.print(f"{file} is program {program.id} of {run}: {figures} (train)", markup=False)
+
+
+def _guide(store: Store) -> list[Candidate]:
+    """The front without decision times, as the journal has it."""
+    numbers = store.meta("guide", [])
+    return [Candidate(store.program(number), store.outcomes_of(number)["train"]) for number in numbers]
 
 
 def verify(

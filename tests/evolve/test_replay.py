@@ -5,7 +5,9 @@ import sqlite3
 
 import pytest
 from scripted import evolve, finish, model, search
+from tiny import job_shops
 
+from evolve import run as search_offline
 from evolve.store import Store
 
 
@@ -53,6 +55,17 @@ def test_a_prompt_that_differs_ends_the_replay_with_a_diff(recorded, tmp_path):
     assert "--- recorded prompt" in err
     assert any(line.startswith("+") and "schedul" in line for line in err.splitlines())
     assert any(line.startswith("-") and "plann" in line for line in err.splitlines())
+
+
+def test_a_genetic_run_replays_with_a_program_that_was_imported(call, tmp_path):
+    own = job_shops(tmp_path / "own")
+    folder = search_offline("shop/job_shop", evaluations=20, seed=6, **own, out=tmp_path / "run")
+    (tmp_path / "mine.py").write_text("def priority(op, shop):\n    return op.duration + 0.125 * op.work_left\n")
+    code, _, err = call("import", folder, tmp_path / "mine.py")
+    assert code == 0, err
+    code, _, err = call("replay", folder, "--out", tmp_path / "again")
+    assert code == 0, err
+    assert found(tmp_path / "again") == found(folder)
 
 
 def test_a_cassette_repeats_a_deterministic_run_and_holds_no_key(tmp_path):
