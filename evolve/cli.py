@@ -30,6 +30,8 @@ def _add(function: Callable[..., None], name: str | None = None) -> None:
 
 _add(search.run)
 _add(search.resume)
+_add(search.replay)
+_add(search.cassette)
 app.add_typer(problems.app, name="problems")
 _add(inspect.runs)
 _add(inspect.show)
@@ -41,6 +43,7 @@ _add(evaluate.compare)
 _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)
+_add(exchange.repair)
 _add(evaluate.doctor)
 
 

@@ -19,7 +19,8 @@ from problems import registry
 
 # Chosen so that the default run of shop/job_shop ends within three minutes on two cores
 # (benchmarks/seeds.py prints the seconds); an LLM's evaluations are bounded by money and patience instead.
-DEFAULT_EVALUATIONS = {"genetic": 3000, "llm": 200}
+DEFAULT_EVALUATIONS = {"genetic": 3000, "llm": 200, "replay": 200, "mailbox": 50}
+_DETERMINISTIC = {"genetic": True, "llm": False, "replay": True, "mailbox": False}
 DEFAULT_STRATEGY = "steady_state"
 # How many proposals may be under way beyond the last one told. Fixed, and not the number of
 # workers, so that a run's archive does not depend on the machine.
@@ -34,7 +35,8 @@ class RunConfig(pydantic.BaseModel):
     problem: str
     out: Path | None = None  # the run's folder; default runs/<problem>-<time>
     decoder: str | None = None  # None: the problem's default
-    proposer: Literal["genetic", "llm"] | None = None  # None: llm if a model is named
+    # None: llm if a model is named, replay if a cassette is
+    proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
@@ -45,6 +47,11 @@ class RunConfig(pydantic.BaseModel):
     temperature: float | None = None
     reasoning_effort: str | None = None
     price: tuple[str, ...] = ()  # MODEL=IN,OUT in dollars per million tokens
+    cassette: Path | None = None  # replies for the proposer replay
+    record: Path | None = None  # the run that this one replays
+    # whether candidates are told in the order of their proposals, whoever finishes first; None: with
+    # the proposers genetic and replay
+    deterministic: bool | None = None
     evaluations: int | None = None
     max_usd: float | None = None
     max_calls: int | None = None  # answers of models that are paid for
@@ -96,13 +103,22 @@ class RunConfig(pydantic.BaseModel):
         UserError
             Naming the first setting that is wrong, the rule and the value.
         """
+        return cls._checked(settings)._resolved()
+
+    @classmethod
+    def _checked(cls, settings: dict[str, Any]) -> RunConfig:
         try:
-            config = cls(**settings)
+            return cls(**settings)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "settings"
             raise UserError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
-        return config._resolved()
+
+    def check_files(self) -> None:
+        """Refuse named files that are not there; a run can be looked into without them."""
+        for name, path in self._files.items():
+            if not path.exists():
+                raise UserError(f"--{name} {path}: no such file or folder")
 
     def _resolved(self) -> RunConfig:
         try:
@@ -110,40 +126,49 @@ class RunConfig(pydantic.BaseModel):
             strategies.load(self.strategy)
         except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
             raise UserError(str(error)) from None
-        proposer = self.proposer or ("llm" if self.model else "genetic")
-        if proposer == "llm" and not self.model:
-            raise UserError("proposer llm needs a model: name one with --model, e.g. --model openai/gpt-5-mini")
-        if proposer == "genetic" and self.model:
-            raise UserError("proposer genetic uses no model: leave out --model or --proposer genetic")
+        proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
+        self._check_proposer(proposer)
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
             raise UserError(registry.unknown("decoder", decoder, problem.simulators))
-        for name in ("train", "valid", "test"):
-            path: Path | None = getattr(self, name)
-            if path is not None and not path.exists():
-                raise UserError(f"--{name} {path}: no such file or folder")
         return self.model_copy(
             update={
                 "proposer": proposer,
                 "decoder": decoder,
+                "deterministic": self.deterministic
+                or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
                 "workers": self.workers or available_cores(),
                 "out": self.out or _fresh_folder(problem.name),
+                # a run may be resumed or replayed from another folder
+                **{name: path.absolute() for name, path in self._files.items()},
             }
         )
+
+    def _check_proposer(self, proposer: str) -> None:
+        if proposer in ("llm", "replay") and not self.model and self.record is None:
+            raise UserError(f"proposer {proposer} needs a model: name one with --model, e.g. --model openai/gpt-5-mini")
+        if proposer in ("genetic", "mailbox") and self.model:
+            raise UserError(f"proposer {proposer} uses no model: leave out --model or --proposer {proposer}")
+        if proposer == "replay" and self.cassette is None and self.record is None:
+            raise UserError("proposer replay needs replies: name them with --cassette FILE, or use: evolve replay RUN")
+        if proposer != "replay" and self.cassette is not None:
+            raise UserError(f"--cassette is for the proposer replay, not {proposer}: leave out one of the two")
 
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> RunConfig:
         """Read a TOML file of settings; overrides that are not None win."""
-        try:
-            settings = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not a TOML file: {error}") from None
-        # run.toml also records versions; they are no settings
-        settings.pop("versions", None)
-        return cls.make(**{**settings, **{k: v for k, v in overrides.items() if v is not None}})
+        return cls.make(**{**_read(path), **{k: v for k, v in overrides.items() if v is not None}})
+
+    @classmethod
+    def of_run(cls, folder: Path) -> RunConfig:
+        """The settings of a run, resolved when it began; its problem is not imported for that."""
+        config = cls._checked({**_read(folder / "run.toml"), "out": folder})
+        # run.toml of older versions does not say
+        told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
+        return (
+            config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
+        )
 
     def save(self, path: Path, versions: dict[str, str]) -> None:
         """Write the settings and the versions they ran with as TOML."""
@@ -164,15 +189,26 @@ class RunConfig(pydantic.BaseModel):
         )
 
     @property
-    def deterministic(self) -> bool:
-        """Whether candidates are told in the order of their proposals, whoever finishes first."""
-        return self.proposer == "genetic"
+    def _files(self) -> dict[str, Path]:
+        return self.own_instances | {n: p for n in ("cassette", "record") if (p := getattr(self, n)) is not None}
 
     @property
     def own_instances(self) -> dict[str, Path]:
         """Splits that the user's own files replace."""
         paths = {"train": self.train, "valid": self.valid, "test": self.test}
         return {name: path for name, path in paths.items() if path is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    # run.toml also records versions; they are no settings
+    settings.pop("versions", None)
+    return settings
 
 
 def available_cores() -> int:

@@ -7,10 +7,11 @@ import textwrap
 from datetime import date
 
 from evaluators.outcome import Ok
+from evolve.codec import dumps
 from evolve.errors import UserError
 from evolve.heuristic import RECORD
 from evolve.program import Program
-from evolve.store import Store, dumps
+from evolve.store import Store
 from problems import registry
 from problems.problem import Problem, quantities
 

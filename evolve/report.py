@@ -63,7 +63,7 @@ def _entrants(search: Search) -> list[tuple[str, Program]]:
         program = known.get(baseline.name)
         if program is None:
             program = Program(search.number(), "", "procedure", baseline.name, thought=baseline.title)
-            search.record(program)
+            search.journal(program)
         found.append(("procedure", program))
     return found
 

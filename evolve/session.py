@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from evaluators.limits import Limits
 from evaluators.outcome import Rejected
 from evolve import keys, report
 from evolve.budget import Budget
+from evolve.cassette import Recording, Replies, read_cassette
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLM, LLMFatal
@@ -24,12 +25,19 @@ from evolve.models import LLMConfig, per_model
 from evolve.prices import parse_prices
 from evolve.proposers.genetic import GeneticProposer
 from evolve.proposers.llm import LLMProposer
+from evolve.proposers.mailbox import MODEL as MAILBOX
+from evolve.proposers.mailbox import MailboxProposer
 from evolve.proposers.proposer import Proposer
+from evolve.proposers.replay import ReplayProposer
+from evolve.record import Record, RecordedEvaluator
 from evolve.store import Store
 from evolve.strategies import registry as strategies
 from evolve.strategies.strategy import Strategy
 from problems import registry
 from problems.problem import Problem
+
+# A slower machine must not run into a limit that the recorded one kept.
+_REPLAY_PATIENCE = 10
 
 
 def run(problem: str, *, on_status: Callable[[Status], None] | None = None, **settings: Any) -> Path:
@@ -68,6 +76,72 @@ def resume(folder: Path, *, on_status: Callable[[Status], None] | None = None) -
     return folder
 
 
+def replay(
+    folder: Path,
+    *,
+    out: Path | None = None,
+    workers: int | None = None,
+    on_status: Callable[[Status], None] | None = None,
+) -> Path:
+    """Run a run again, with no network and no key, and return the new run's folder.
+
+    Raises
+    ------
+    UserError
+        If a prompt differs from the recorded one, or the archive hash does.
+    """
+    config = replay_config(folder, out=out, workers=workers)
+    found = start(config, on_status=on_status)
+    with Store(folder) as recorded, Store(found) as replayed:
+        chains = [store.chain() for store in (recorded, replayed)]
+        hashes = [store.archive_hash() for store in (recorded, replayed)]
+        if hashes[0] != hashes[1]:
+            told = [store.tells() for store in (recorded, replayed)]
+            part = next((k for k, pair in enumerate(zip(*chains, strict=False)) if pair[0] != pair[1]), None)
+            where = "one told more" if part is None else f"they part at program {told[0][part]} ({told[1][part]} here)"
+            raise UserError(f"{found}: archive hash {hashes[1]}, recorded {hashes[0]}: {where}; see evolve diff")
+    return found
+
+
+def replay_config(folder: Path, *, out: Path | None = None, workers: int | None = None) -> RunConfig:
+    """The settings with which a run is replayed."""
+    with Store(folder) as store:
+        settings = store.config.model_dump(exclude_none=True, exclude={"max_usd", "max_tokens", "max_seconds", "price"})
+    if settings["proposer"] == "mailbox":
+        settings["model"] = (MAILBOX,)
+    if settings["proposer"] != "genetic":
+        settings["proposer"] = "replay"
+    settings.pop("cassette", None)
+    settings["out"] = out or _beside(folder)
+    settings["workers"] = workers or settings["workers"]
+    return RunConfig.make(**{**settings, "record": folder})
+
+
+def _beside(folder: Path) -> Path:
+    found, n = folder.with_name(f"{folder.name}-replay"), 1
+    while found.exists():
+        found, n = folder.with_name(f"{folder.name}-replay-{n}"), n + 1
+    return found
+
+
+class _Journal(Replies):
+    """Replies in a run's journal; what a reply cost is written in the same transaction."""
+
+    journals = True
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.replies())
+        self._store = store
+
+    def keep(self, recording: Recording, spend: Mapping[str, Any]) -> None:
+        with self._store.transaction():
+            self._store.add_reply(recording)
+            if spend:
+                # the text is in the recording
+                self._store.add_spend(recording.program, {**spend, "reply": ""})
+        super().keep(recording, spend)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What is built, and may be refused, before a run's folder is made."""
@@ -76,6 +150,7 @@ class Parts:
     budget: Budget
     proposer: Proposer
     strategy: Strategy
+    record: Record | None
 
 
 def prepare(config: RunConfig) -> Parts:
@@ -88,11 +163,15 @@ def prepare(config: RunConfig) -> Parts:
     BadInstance
         If a file of the user's own instances breaks its format.
     """
+    config.check_files()
     problem = registry.load(config.problem)
     for path in config.own_instances.values():
         problem.read(path)
-    budget = Budget(config.limits)
-    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem))
+    # a replay evaluates what its record did, imports included
+    limits = config.limits if config.record is None else replace(config.limits, evaluations=None)
+    budget = Budget(limits)
+    record = None if config.record is None else Record(config.record)
+    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
 
 
 def _drive(store: Store, parts: Parts, on_status: Callable[[Status], None] | None) -> None:
@@ -114,14 +193,9 @@ def _drive(store: Store, parts: Parts, on_status: Callable[[Status], None] | Non
 async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None]) -> None:
     config = store.config
     parts.budget.restore(_spent(store))
-    evaluator = Evaluator(
-        parts.problem,
-        decoder=config.decoder,
-        workers=config.workers,
-        limits=Limits(timeout_s=config.timeout_s, memory_bytes=config.memory_bytes),
-        sets=config.own_instances,
-        allow_weak_sandbox=config.allow_weak_sandbox,
-    )
+    if isinstance(parts.proposer, LLMProposer):
+        parts.proposer.replies = _Journal(store)
+    evaluator = _evaluator(config, parts)
     try:
         # both take seconds, in different processes
         await asyncio.gather(evaluator.start(), parts.proposer.prepare())
@@ -132,6 +206,7 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             proposer=parts.proposer,
             strategy=parts.strategy,
             budget=parts.budget,
+            record=parts.record,
             on_status=on_status,
         )
         await search.run()
@@ -142,12 +217,32 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
         await evaluator.close()
 
 
+def _evaluator(config: RunConfig, parts: Parts) -> Evaluator:
+    patience = 1 if parts.record is None else _REPLAY_PATIENCE
+    kind = Evaluator if parts.record is None else RecordedEvaluator
+    evaluator = kind(
+        parts.problem,
+        decoder=config.decoder,
+        workers=config.workers,
+        limits=Limits(timeout_s=config.timeout_s * patience, memory_bytes=config.memory_bytes),
+        sets=config.own_instances,
+        allow_weak_sandbox=config.allow_weak_sandbox,
+    )
+    if isinstance(evaluator, RecordedEvaluator) and parts.record is not None:
+        evaluator.record = parts.record
+    return evaluator
+
+
 def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
     if config.proposer == "genetic":
         return GeneticProposer(problem)
-    if config.key_file is not None:
+    if config.proposer == "mailbox":
+        folder = config.out / "mailbox" if config.out is not None else Path("mailbox")
+        return MailboxProposer(problem, [LLM(LLMConfig(MAILBOX, max_output_tokens=config.max_reply_tokens))], folder)
+    if config.key_file is not None and config.proposer == "llm":
         keys.load(config.key_file)
-    prices = parse_prices(config.price)
+    # nothing is paid for where no model is asked
+    prices = parse_prices(config.price) if config.proposer == "llm" else dict.fromkeys(config.model, (0.0, 0.0))
     paces = per_model("requests_per_minute", config.requests_per_minute, config.model)
     slots = per_model("concurrency", config.concurrency, config.model, whole=True)
     given = per_model("weight", config.weight, config.model)
@@ -171,7 +266,19 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
         )
         for model in config.model
     ]
-    return LLMProposer(problem, models, weights=weights)
+    if config.proposer == "llm":
+        return LLMProposer(problem, models, weights=weights)
+    proposer = ReplayProposer(problem, models, weights=weights)
+    proposer.cassette = Replies(_recordings(config))
+    return proposer
+
+
+def _recordings(config: RunConfig) -> list[Recording]:
+    if config.cassette is not None:
+        return read_cassette(config.cassette)[1]
+    assert config.record is not None
+    with Store(config.record) as store:
+        return store.replies()
 
 
 def _spent(store: Store) -> dict[str, float]:

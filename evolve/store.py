@@ -8,29 +8,38 @@ Tables
 meta        key, value (JSON): status, report, champion
 programs    one row per attempt, baselines first; source is empty where no program came out
 outcomes    one row per program and split
-tells       the order in which the strategy heard of programs on train
-spends      what an attempt cost: tokens (cached and reasoning ones among them), dollars,
-            seconds of LLM time, with the raw reply
+asks        what an attempt set out to do, written before any model is asked: operator, parents,
+            inspirations, and how many programs the strategy had heard of
+tells       the order in which the strategy heard of programs on train, with the chain of hashes
+            that the archive's hash ends (evolve/archives/digest.py)
+replies     each answer of a model under the hash of model, parameters and messages, written in the
+            transaction in which it arrives; texts holds the messages, equal ones once
+spends      what an attempt cost: tokens (cached and reasoning ones among them), dollars, seconds of
+            LLM time, with the raw reply
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import math
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
-from evaluators.outcome import FAILURES, Failure, Ok, Outcome
+from evaluators.outcome import Outcome
+from evolve.archives.digest import archive_hash
+from evolve.cassette import Question, Recording
+from evolve.codec import dump_outcome, dumps, load_outcome
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.program import Program
 
 _SPEND = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usd", "seconds")
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
@@ -45,6 +54,31 @@ CREATE TABLE spends (
     output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
     usd REAL NOT NULL, seconds REAL NOT NULL, reply TEXT NOT NULL);
 """
+# What each version added to the one before; a new run is made of version 1 and all of them.
+_MIGRATIONS = {
+    2: """
+ALTER TABLE tells ADD COLUMN chain TEXT NOT NULL DEFAULT '';
+CREATE TABLE asks (
+    program INTEGER PRIMARY KEY, operator TEXT NOT NULL, parents TEXT NOT NULL, inspirations TEXT NOT NULL,
+    told INTEGER NOT NULL);
+CREATE TABLE texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE replies (
+    program INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL,
+    reply TEXT NOT NULL, finish TEXT NOT NULL, error TEXT NOT NULL, usage TEXT NOT NULL);
+CREATE INDEX replies_by_key ON replies (key);
+CREATE INDEX outcomes_by_kind ON outcomes (split, kind);
+""",
+}
+
+
+class Ask(NamedTuple):
+    """What an attempt set out to do."""
+
+    program: int
+    operator: str
+    parents: tuple[int, ...]
+    inspirations: tuple[int, ...]
+    told: int  # how many programs the strategy had heard of
 
 
 class Store:
@@ -67,7 +101,7 @@ class Store:
         self.folder = folder
         if not (folder / "run.toml").is_file() or not (folder / "run.sqlite").is_file():
             raise UserError(f"{folder}: not a run folder (it has no run.toml with run.sqlite); list runs: evolve runs")
-        self.config = RunConfig.load(folder / "run.toml", out=folder)
+        self.config = RunConfig.of_run(folder)
         self._lock = _lock(folder) if writable else None
         mode = "rw" if writable else "ro"
         try:
@@ -77,14 +111,25 @@ class Store:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if writable:
                 self._db.execute("PRAGMA synchronous=FULL")
+            if 0 < version < _SCHEMA_VERSION:
+                self._migrate(version)
+                version = _SCHEMA_VERSION
         except sqlite3.Error as error:
             self._release()
-            raise UserError(f"{folder / 'run.sqlite'}: cannot be read: {error}; restore it from a copy") from None
+            raise self._unreadable(error) from None
         if version != _SCHEMA_VERSION:
             self._release()
             raise UserError(
                 f"{folder / 'run.sqlite'}: schema {version}, this version of evolve reads {_SCHEMA_VERSION}"
             )
+
+    def _migrate(self, version: int) -> None:
+        """Bring a run of an older version up to date; a reader does so through a writer."""
+        if self._lock is None:
+            Store(self.folder, writable=True).close()
+            return
+        for step in range(version + 1, _SCHEMA_VERSION + 1):
+            self._db.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step}; COMMIT;")
 
     @classmethod
     def create(cls, config: RunConfig, versions: dict[str, str]) -> Store:
@@ -95,10 +140,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise UserError(f"{folder}: not empty; name another --out, or continue it: evolve resume {folder}")
-            db = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA + f"PRAGMA user_version={_SCHEMA_VERSION};")
-            db.close()
+            new_database(folder / "run.sqlite")
             config.save(folder / "run.toml", versions)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}; name another --out") from None
@@ -123,17 +165,29 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside becomes true together, or not at all."""
-        self._db.execute("BEGIN IMMEDIATE")
-        with self._db:  # commits, or rolls back if anything is raised
-            yield
+        """Everything inside becomes true together, or not at all.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written, e.g. to a full disk; what was written before stands.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._db:  # commits, or rolls back if anything is raised
+                yield
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self.folder / 'run.sqlite'}: cannot be written: {error}; everything up to here is kept: "
+                f"make room on the disk, then evolve resume {self.folder}"
+            ) from None
 
     # writing
 
     def add_program(self, program: Program) -> None:
-        """Record an attempt, before it is evaluated."""
+        """Record (or replace) an attempt, before it is evaluated."""
         self._db.execute(
-            "INSERT INTO programs VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO programs VALUES (?, ?, ?, ?, ?, ?)",
             (
                 program.id,
                 program.origin,
@@ -148,12 +202,39 @@ class Store:
         """Record (or replace) the outcome of a program on a split."""
         self._db.execute(
             "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)",
-            (program, split, outcome.kind, _dump_outcome(outcome)),
+            (program, split, outcome.kind, dump_outcome(outcome)),
         )
 
-    def add_tell(self, program: int) -> None:
-        """Record that the strategy heard of a program's outcome on train."""
-        self._db.execute("INSERT INTO tells (program) VALUES (?)", (program,))
+    def add_ask(self, ask: Ask) -> None:
+        """Record what an attempt sets out to do."""
+        values = (ask.program, ask.operator, json.dumps(ask.parents), json.dumps(ask.inspirations), ask.told)
+        self._db.execute("INSERT OR REPLACE INTO asks VALUES (?, ?, ?, ?, ?)", values)
+
+    def add_reply(self, recording: Recording) -> None:
+        """Record what a model answered."""
+        question, messages = recording.question, []
+        for message in question.messages:
+            digest = sha256(message["content"].encode()).hexdigest()
+            self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, message["content"]))
+            messages.append({**message, "content": digest})
+        request = json.dumps({"parameters": dict(question.parameters), "messages": messages})
+        self._db.execute(
+            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                recording.program,
+                recording.key,
+                question.model,
+                request,
+                recording.text,
+                recording.finish,
+                recording.error,
+                dumps(recording.usage),
+            ),
+        )
+
+    def add_tell(self, program: int, chain: str = "") -> None:
+        """Record that the strategy heard of a program's outcome on train, and the chain up to it."""
+        self._db.execute("INSERT INTO tells (program, chain) VALUES (?, ?)", (program, chain))
 
     def add_spend(self, program: int, spend: Mapping[str, Any]) -> None:
         """Record what one LLM call of an attempt cost, with its raw reply."""
@@ -165,7 +246,11 @@ class Store:
 
     def set_meta(self, key: str, value: Any) -> None:
         """Record one JSON value under a key."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, dumps(value)))
+        if self._db.in_transaction:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, dumps(value)))
+            return
+        with self.transaction():
+            self.set_meta(key, value)
 
     # reading
 
@@ -206,16 +291,50 @@ class Store:
     def outcomes(self, split: str) -> dict[int, Outcome]:
         """Outcomes on a split by program id."""
         rows = self._rows("SELECT program, kind, body FROM outcomes WHERE split = ? ORDER BY program", (split,))
-        return {program: _load_outcome(kind, body) for program, kind, body in rows}
+        return {program: load_outcome(kind, body) for program, kind, body in rows}
 
     def outcomes_of(self, program: int) -> dict[str, Outcome]:
         """Outcomes of one program by split."""
         rows = self._rows("SELECT split, kind, body FROM outcomes WHERE program = ?", (program,))
-        return {split: _load_outcome(kind, body) for split, kind, body in rows}
+        return {split: load_outcome(kind, body) for split, kind, body in rows}
 
     def tells(self) -> list[int]:
         """Program ids in the order the strategy heard of them."""
         return [row[0] for row in self._rows("SELECT program FROM tells ORDER BY position")]
+
+    def chain(self) -> list[str]:
+        """The chain of hashes, one link per tell; empty strings where an older version told."""
+        return [row[0] for row in self._rows("SELECT chain FROM tells ORDER BY position")]
+
+    def archive_hash(self) -> str:
+        """The hash of what was found so far, "" where an older version told of programs."""
+        link = self.last_link()
+        return archive_hash(link, self.meta("guide", [])) if link else ""
+
+    def last_link(self) -> str:
+        """The chain's last link, "" before the first tell."""
+        rows = self._rows("SELECT chain FROM tells ORDER BY position DESC LIMIT 1")
+        return str(rows[0][0]) if rows else ""
+
+    def asks(self) -> dict[int, Ask]:
+        """What attempts set out to do, by program id."""
+        rows = self._rows("SELECT * FROM asks ORDER BY program")
+        return {
+            program: Ask(program, operator, tuple(json.loads(parents)), tuple(json.loads(inspirations)), told)
+            for program, operator, parents, inspirations, told in rows
+        }
+
+    def replies(self) -> list[Recording]:
+        """All answers of models, by program id."""
+        texts = dict(self._rows("SELECT hash, text FROM texts"))
+        found = []
+        rows = self._rows("SELECT * FROM replies ORDER BY program")
+        for program, key, model, request, text, finish, error, usage in rows:
+            fields = json.loads(request)
+            messages = [{**message, "content": texts[message["content"]]} for message in fields["messages"]]
+            question = Question(model, fields["parameters"], messages)
+            found.append(Recording(program, key, question, text, finish, error, json.loads(usage)))
+        return found
 
     def counts(self) -> dict[str, int]:
         """Number of train outcomes by kind."""
@@ -233,12 +352,30 @@ class Store:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise UserError(f"{self.folder / 'run.sqlite'}: cannot be read: {error}; restore it from a copy") from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: sqlite3.Error) -> UserError:
+        return UserError(
+            f"{self.folder / 'run.sqlite'}: cannot be read: {error}; save what can be read: evolve repair {self.folder}"
+        )
 
 
-def dumps(value: Any) -> str:
-    """JSON text, with null for NaN and infinities (JSON has none)."""
-    return json.dumps(_finite(value), separators=(",", ":"))
+def new_database(path: Path) -> None:
+    """Make the empty database of a run."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.executescript(_SCHEMA + "".join(_MIGRATIONS.values()) + f"PRAGMA user_version={_SCHEMA_VERSION};")
+    db.close()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's lock, without opening its database."""
+    handle = _lock(folder)
+    try:
+        yield
+    finally:
+        handle.close()
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -248,59 +385,31 @@ def run_folders(root: Path) -> list[Path]:
     )
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
 def _lock(folder: Path) -> IO[str]:
     try:
-        handle = (folder / "lock").open("w")
+        # not "w": that would wipe out who holds it
+        handle = (folder / "lock").open("a+")
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
         # held by the process, so that a kill of any kind releases it
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        handle.seek(0)
+        holder = handle.read().strip()
         handle.close()
-        raise UserError(f"{folder}: another process is writing this run; wait for it or stop it") from None
+        who = f"another process (pid {holder})" if holder else "another process"
+        raise UserError(f"{folder}: {who} is writing this run; wait for it or stop it") from None
+    try:
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+    except OSError as error:
+        handle.close()
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; make room on the disk") from None
     return handle
 
 
 def _program(row: Any) -> Program:
     identifier, origin, operator, parents, thought, source = row
     return Program(identifier, source, origin, operator, tuple(json.loads(parents)), thought)
-
-
-def _dump_outcome(outcome: Outcome) -> str:
-    if isinstance(outcome, Failure):
-        return dumps({"stage": outcome.stage, "reason": outcome.reason})
-    return dumps(
-        {
-            "objectives": dict(outcome.objectives),
-            "groups": {group: dict(values) for group, values in outcome.groups.items()},
-            "values": dict(outcome.values),
-            "raw": dict(outcome.raw),
-            "fingerprint": outcome.fingerprint,
-            "cost": dict(outcome.cost),
-        }
-    )
-
-
-def _load_outcome(kind: str, body: str) -> Outcome:
-    fields = json.loads(body)
-    if kind != Ok.kind:
-        return FAILURES[kind](**fields)
-    nan = float("nan")
-    for name in ("values", "raw"):
-        fields[name] = {key: [nan if v is None else v for v in row] for key, row in fields[name].items()}
-    fields["objectives"] = {key: nan if v is None else v for key, v in fields["objectives"].items()}
-    fields["groups"] = {
-        group: {key: nan if v is None else v for key, v in row.items()} for group, row in fields["groups"].items()
-    }
-    return Ok(**fields)

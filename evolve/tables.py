@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluators.outcome import Failure, Ok, Outcome
-from evolve.store import dumps
+from evolve.codec import dumps
 from problems.problem import Baseline, Instance, Objective, Problem, quantities
 
 # Piped output is not bound to a terminal's width: tables must not lose columns in a log.

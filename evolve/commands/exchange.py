@@ -1,21 +1,24 @@
-"""``evolve export``, ``import`` and ``verify``: heuristics out of runs, into runs, and checked."""
+"""``evolve export``, ``import``, ``verify`` and ``repair``: what goes out of runs, into them, and is checked."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
-from evaluators.outcome import Ok
-from evolve import heuristic, tables
+from evaluators.outcome import Failure, Ok, Outcome
+from evolve import heuristic, salvage, tables
+from evolve.archives.digest import exact, link
+from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, WeakSandbox, evaluate_programs, load_problem
 from evolve.errors import UserError
 from evolve.export import export as export_program
-from evolve.program import Program
+from evolve.program import Candidate, Program
 from evolve.store import Store
 
 
@@ -57,20 +60,51 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
             return outcome
 
         outcome = asyncio.run(work())
+        candidate, objectives = Candidate(program, outcome), load_problem(config.problem).objectives
+        chain = link(store.last_link(), candidate, objectives)
+        front = ParetoArchive(exact(objectives))
+        for member in [*_guide(store), candidate]:
+            front.add(member)
         with store.transaction():
             store.add_program(program)
             store.add_outcome(program.id, "train", outcome)
-            store.add_tell(program.id)
-    objectives = ", ".join(f"{name} {tables.figure(value)}" for name, value in outcome.objectives.items())
-    tables.console.print(f"{file} is program {program.id} of {run}: {objectives} (train)", markup=False)
+            store.add_tell(program.id, chain)
+            store.set_meta("guide", [member.program.id for member in front.members])
+    figures = ", ".join(f"{name} {tables.figure(value)}" for name, value in outcome.objectives.items())
+    tables.console.print(f"{file} is program {program.id} of {run}: {figures} (train)", markup=False)
+
+
+def _guide(store: Store) -> list[Candidate]:
+    """The front without decision times, as the journal has it."""
+    numbers = store.meta("guide", [])
+    return [Candidate(store.program(number), store.outcomes_of(number)["train"]) for number in numbers]
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="An exported heuristic.")],
+    file: Annotated[Path, typer.Argument(help="An exported heuristic, or a run's folder.")],
     allow_weak_sandbox: WeakSandbox = False,
     json: Json = False,
 ) -> None:
-    """Evaluate an exported heuristic again; its recorded objectives must agree to the last digit."""
+    """Evaluate an exported heuristic, or a run's front, again: objectives must agree to the last digit."""
+    if file.is_dir():
+        name, rows = _front_again(file, allow_weak_sandbox)
+    else:
+        name, rows = _file_again(file, allow_weak_sandbox)
+    wrong = [row for row in rows if not row["agrees"]]
+    if json:
+        tables.print_json({"file": str(file), "problem": name, "agrees": not wrong, "rows": rows})
+    for row in rows if not json else []:
+        who = f"program {row['program']}, " if "program" in row else ""
+        mark = "agrees" if row["agrees"] else "DIFFERS"
+        values = f"recorded {row['recorded']!r}, measured {row['measured']!r}"
+        tables.show(f"{who}{row['split']}: {row['objective']} {values}: {mark}")
+    if wrong:
+        raise UserError(
+            f"{file}: {len(wrong)} of {len(rows)} objectives differ from the record: the file or the versions changed"
+        )
+
+
+def _file_again(file: Path, allow_weak_sandbox: bool) -> tuple[str, list[dict[str, Any]]]:
     source = heuristic.read_source(file)
     record = heuristic.record_of(source)
     if record is None:
@@ -84,33 +118,65 @@ def verify(
         decoder=record["decoder"],
         allow_weak_sandbox=allow_weak_sandbox,
     )
+    rows = [
+        row
+        for split in splits
+        for row in _compared(str(file), split, record["objectives"][split], found[split][str(file)])
+    ]
+    return problem.name, rows
+
+
+def _front_again(folder: Path, allow_weak_sandbox: bool) -> tuple[str, list[dict[str, Any]]]:
+    """Champion and front, on train and wherever else the run read them."""
+    with Store(folder) as store:
+        config, problem = store.config, load_problem(store.config.problem)
+        numbers = sorted({*store.meta("front", []), *store.meta("guide", []), store.meta("champion", -1)} - {-1})
+        programs = {number: store.program(number) for number in numbers}
+        recorded = {number: store.outcomes_of(number) for number in numbers}
+    config.check_files()
+    names = [objective.name for objective in exact(problem.objectives)]
+    splits = sorted({split for outcomes in recorded.values() for split in outcomes})
+    found, _ = evaluate_programs(
+        problem,
+        [heuristic.Named(str(number), program.source) for number, program in programs.items()],
+        splits,
+        decoder=str(config.decoder),
+        sets=config.own_instances,
+        allow_weak_sandbox=allow_weak_sandbox,
+    )
     rows = []
-    for split in splits:
-        outcome = found[split][str(file)]
-        if not isinstance(outcome, Ok):
-            raise UserError(f"{file}: {outcome.kind} at stage {outcome.stage} on {split}: {outcome.reason}")
-        for name, recorded in record["objectives"][split].items():
-            measured = outcome.objectives[name]
-            rows.append(
-                {
-                    "split": split,
-                    "objective": name,
-                    "recorded": recorded,
-                    "measured": measured,
-                    "agrees": recorded == measured,
-                }
-            )
-    if json:
-        tables.print_json(
-            {"file": str(file), "problem": problem.name, "agrees": all(r["agrees"] for r in rows), "rows": rows}
-        )
-    for row in rows if not json else []:
-        mark = "agrees" if row["agrees"] else "DIFFERS"
-        tables.console.print(
-            f"{row['split']}: {row['objective']} recorded {row['recorded']!r}, measured {row['measured']!r}: {mark}"
-        )
-    wrong = [row for row in rows if not row["agrees"]]
-    if wrong:
-        raise UserError(
-            f"{file}: {len(wrong)} of {len(rows)} objectives differ from the record: the file or the versions changed"
-        )
+    for number, outcomes in recorded.items():
+        for split, before in outcomes.items():
+            values = {name: before.objectives[name] for name in names} if isinstance(before, Ok) else {}
+            compared = _compared(f"program {number}", split, values, found[split][str(number)])
+            rows += [{"program": number, **row} for row in compared]
+    if not rows:
+        raise UserError(f"{folder}: no program on its front yet")
+    return problem.name, rows
+
+
+def _compared(who: str, split: str, recorded: Mapping[str, float], outcome: Outcome) -> list[dict[str, Any]]:
+    """A row per recorded objective."""
+    if recorded and not isinstance(outcome, Ok):
+        assert isinstance(outcome, Failure)
+        raise UserError(f"{who}: {outcome.kind} at stage {outcome.stage} on {split}: {outcome.reason}")
+    measured = outcome.objectives if isinstance(outcome, Ok) else {}
+    return [
+        {
+            "split": split,
+            "objective": name,
+            "recorded": value,
+            "measured": measured[name],
+            "agrees": value == measured[name],
+        }
+        for name, value in recorded.items()
+    ]
+
+
+def repair(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="Where to save a damaged run; default RUN-repaired.")] = None,
+) -> None:
+    """Check a run for damage, and save what can be read of a damaged one into a new folder."""
+    for sentence in salvage.repair(run, out or run.with_name(f"{run.name}-repaired")):
+        tables.show(sentence)

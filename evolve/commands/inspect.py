@@ -69,6 +69,7 @@ def show(run: Run, json: Json = False) -> None:
             "budgets": budget,
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
+            "archive_hash": store.archive_hash(),
             "report": report,
         }
         source = store.program(champion).source if champion >= 0 else ""
@@ -82,6 +83,7 @@ def show(run: Run, json: Json = False) -> None:
     console.print("budgets:  " + ", ".join(f"{k} {v}" for k, v in budget.items() if v is not None))
     for name, total in [*found["spend"].items(), *found["spend_by_operator"].items()]:
         console.print(f"spend:    {name}: {tables.spend(total)}", markup=False)
+    console.print(f"archive:  {found['archive_hash'] or 'empty'}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))
     if champion >= 0:

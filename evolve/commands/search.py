@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evolve import session, tables
+from evolve.cassette import read_cassette, write_cassette
 from evolve.commands.options import Run, WeakSandbox, load_problem
 from evolve.config import RunConfig
 from evolve.errors import UserError
@@ -32,7 +33,11 @@ def run(
     ] = None,
     key_file: Annotated[_Folder, typer.Option(help="File of NAME=value lines with keys, mode 600.")] = None,
     api_base: Annotated[_Text, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
-    proposer: Annotated[_Text, typer.Option(help="genetic (default, no key needed) or llm.")] = None,
+    proposer: Annotated[_Text, typer.Option(help="genetic (default, no key needed), llm, mailbox, replay.")] = None,
+    cassette: Annotated[_Folder, typer.Option(help="Replies to use instead of a model; see evolve cassette.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="Tell candidates in the order of their proposals; slower with a model.")
+    ] = None,
     strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
@@ -63,10 +68,14 @@ def run(
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
-        "valid": valid, "test": test, "out": out, "allow_weak_sandbox": allow_weak_sandbox or None,
+        "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
+        "allow_weak_sandbox": allow_weak_sandbox or None,
     }  # fmt: skip
     settings = {key: value for key, value in given.items() if value is not None}
-    if config is None and problem is None:
+    if cassette is not None and config is None:
+        # a cassette knows the run that it was taken from; what the user says wins
+        settings = {**read_cassette(cassette)[0], "proposer": "replay", **settings}
+    if config is None and "problem" not in settings:
         raise UserError(f"name a problem: {', '.join(registry.names())}")
     resolved = RunConfig.load(config, **settings) if config else RunConfig.make(**settings)
     _follow(resolved.problem, resolved.out, lambda progress: session.start(resolved, on_status=progress.update))
@@ -80,6 +89,36 @@ def resume(run: Run) -> None:
             return
         problem = store.config.problem
     _follow(problem, run, lambda progress: session.resume(run, on_status=progress.update))
+
+
+def replay(
+    run: Run,
+    out: Annotated[_Folder, typer.Option(help="The new run's folder; default RUN-replay.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Evaluations at once; default as recorded.")] = None,
+) -> None:
+    """Run a run again from its stored replies, with no network and no key; the archive must be the same."""
+    config = session.replay_config(run, out=out, workers=workers)
+    _follow(
+        config.problem, config.out, lambda p: session.replay(run, out=config.out, workers=workers, on_status=p.update)
+    )
+    tables.show(f"replayed: the archive hash is that of {run}")
+
+
+def cassette(
+    run: Run,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("cassette.jsonl"),
+) -> None:
+    """Write the models' replies of a run as text, without keys; use it: evolve run --cassette FILE."""
+    exclude = {"out", "cassette", "record", "api_base", "proposer", "max_usd", "max_tokens", "max_seconds", "price"}
+    with Store(run) as store:
+        settings = store.config.model_dump(mode="json", exclude_none=True, exclude={*exclude, "workers"})
+        recordings = store.replies()
+        if store.config.proposer == "mailbox":
+            settings["model"] = ["mailbox"]
+    if not recordings:
+        raise UserError(f"{run}: no model was asked in this run; replay it as it is: evolve replay {run}")
+    count = write_cassette(output, settings, recordings)
+    tables.show(f"wrote {output}: {count} replies; use them: evolve run --cassette {output}")
 
 
 def _follow(problem_name: str, folder: Path | None, work: Callable[[Progress], Path]) -> None:

@@ -50,6 +50,7 @@ class GeneticProposer(Proposer):
     """
 
     origin = "genetic"
+    immediate = True
     operators = ("mutate", "crossover")
 
     def __init__(self, problem: Problem, *, max_size: int = 35, max_depth: int = 12) -> None:

@@ -18,10 +18,11 @@ import numpy as np
 
 from evaluators import language
 from evaluators.outcome import Failure, Ok
+from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
 from evolve.llm import LLM, LLMFatal, LLMUnavailable
 from evolve.program import Candidate
-from evolve.proposers.proposer import Draft, EditRefused, Proposer
+from evolve.proposers.proposer import Draft, EditRefused, Proposer, Spend
 from evolve.replies import find_thought
 from evolve.strategies.strategy import Proposal
 from problems.problem import Objective, Problem, quantities
@@ -65,6 +66,8 @@ class LLMProposer(Proposer):
         if shares.shape != (len(llms),) or not np.all(np.isfinite(shares)) or shares.min() < 0 or shares.sum() <= 0:
             raise ValueError(f"weights must be {len(llms)} numbers >= 0 that are not all zero, got {weights}")
         self._weights = shares
+        # What was answered before; a run sets those of its journal.
+        self.replies = Replies()
 
     @property
     def notice(self) -> str:
@@ -94,23 +97,47 @@ class LLMProposer(Proposer):
         """
         llm = self._draw(rng)
         messages = render(self._problem, proposal, baselines=self.baselines)
+        question = Question(llm.config.model, _parameters(llm), messages)
+        recording = self.replies.find(proposal.number, question)
+        spend: Spend = {}
+        if recording is None:
+            recording, spend = await self._ask(llm, question, proposal)
+            self.replies.keep(recording, spend)
+        if self.replies.journals:
+            spend = {}
         try:
-            reply = await llm.complete(messages, label=proposal.operator)
+            return Draft(self._edited(recording, proposal), find_thought(recording.text), spend)
+        except EditRefused as refusal:
+            raise EditRefused(str(refusal), spend) from None
+
+    async def _ask(self, llm: LLM, question: Question, proposal: Proposal) -> tuple[Recording, Spend]:
+        """Get an answer, or the reason why there is none, from wherever answers come from."""
+        number = proposal.number
+        try:
+            reply = await llm.complete(question.messages, label=proposal.operator)
         except LLMUnavailable as error:
-            raise EditRefused(str(error), error.spend) from None
+            return Recording(
+                number, question.key, question, "", error=str(error), usage=_usage(error.spend)
+            ), error.spend
         except LLMFatal as error:
             if all(other.out for other in self._llms):
                 raise
-            raise EditRefused(f"model taken out: {error}", error.spend) from None
-        cut = reply.finish == "length"
+            reason = f"model taken out: {error}"
+            return Recording(number, question.key, question, "", error=reason, usage=_usage(error.spend)), error.spend
+        found = Recording(
+            number, question.key, question, reply.text, reply.finish, error=reply.flaw, usage=_usage(reply.spend)
+        )
+        return found, reply.spend
+
+    def _edited(self, recording: Recording, proposal: Proposal) -> str:
+        """The child's source."""
+        if recording.error:
+            raise EditRefused(recording.error)
+        cut = recording.finish == "length"
+        if not recording.text.strip():
+            raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
         hooks = [hook.name for hook in self._problem.hooks]
-        try:
-            if reply.flaw:
-                raise EditRefused(reply.flaw)
-            source = apply(proposal.parents[0].program.source, reply.text, hooks, cut=cut)
-        except EditRefused as refusal:
-            raise EditRefused(str(refusal), reply.spend) from None
-        return Draft(source, find_thought(reply.text), reply.spend)
+        return apply(proposal.parents[0].program.source, recording.text, hooks, cut=cut)
 
     def _draw(self, rng: np.random.Generator) -> LLM:
         """One of the models that are not out."""
@@ -120,6 +147,16 @@ class LLMProposer(Proposer):
         weights = self._weights[left]
         shares = weights / weights.sum() if weights.any() else None
         return self._llms[left[int(rng.choice(len(left), p=shares))]]
+
+
+def _parameters(llm: LLM) -> dict[str, object]:
+    """What a reply depends on besides model and messages; not where the server is."""
+    names = ("temperature", "max_output_tokens", "reasoning_effort")
+    return {name: getattr(llm.config, name) for name in names}
+
+
+def _usage(spend: Spend) -> Spend:
+    return {name: value for name, value in spend.items() if name not in ("model", "reply")}
 
 
 def render(problem: Problem, proposal: Proposal, *, baselines: Sequence[Candidate] = ()) -> list[dict[str, str]]:

@@ -44,6 +44,8 @@ class Proposer(ABC):
     operators: tuple[str, ...]
     # The evaluated baselines, which a run sets before the first proposal; prompts compare with them.
     baselines: Sequence[Candidate] = ()
+    # Whether proposing costs nothing and waits for nothing: it can then be done again at any time.
+    immediate = False
 
     @property
     def notice(self) -> str:

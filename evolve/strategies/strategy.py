@@ -20,6 +20,7 @@ class Proposal:
     operator: str  # mutate, crossover (genetic); rewrite, diff (llm)
     parents: tuple[Candidate, ...]
     inspirations: tuple[Candidate, ...] = ()
+    number: int = -1  # of the attempt it became; the run sets it
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,14 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+    asked: Request
 
     def do_POST(self) -> None:
         loopback = self.server.loopback
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = loopback._take(Request(self.path, headers, body, time.monotonic()))
+        self.asked = Request(self.path, headers, body, time.monotonic())
+        answer = loopback._take(self.asked)
         try:
             answer(self)
         finally:
@@ -133,6 +135,11 @@ def completion(fields: dict[str, Any], *, usage: tuple[int, int] | None = (100, 
         handler.send(200, json.dumps(body).encode())
 
     return answer
+
+
+def say_by(text: Callable[[Request], str], *, delay_s: Callable[[Request], float] = lambda request: 0.0) -> Answer:
+    """A chat completion whose text is a function of the question, like a model at temperature 0."""
+    return lambda handler: say(text(handler.asked), delay_s=delay_s(handler.asked))(handler)
 
 
 def status(code: int, message: str = "scripted", *, kind: str = "", **headers: object) -> Answer:

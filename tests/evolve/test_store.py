@@ -1,6 +1,7 @@
 """What a run's journal promises: all or nothing, one writer, readers never wait, nothing lost."""
 
 import math
+import os
 import sqlite3
 
 import pytest
@@ -67,7 +68,7 @@ def test_readers_see_a_run_while_it_is_written(store):
 
 
 def test_a_second_writer_is_refused(store):
-    with pytest.raises(UserError, match="another process is writing"):
+    with pytest.raises(UserError, match=f"another process \\(pid {os.getpid()}\\) is writing"):
         Store(store.folder, writable=True)
 
 
