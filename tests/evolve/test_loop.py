@@ -10,8 +10,8 @@ from tiny import job_shops
 
 import evolve
 from evaluators.canonical import canonical_hash
-from evaluators.outcome import Ok
-from evolve import session
+from evaluators.outcome import Anticipative, Ok
+from evolve import loop, session
 from evolve.store import Store
 
 
@@ -113,3 +113,22 @@ def test_a_run_killed_during_its_baselines_resumes(tmp_path, own):
         names = [p.operator for p in store.programs() if p.origin == "baseline"]
         assert len(names) == len(set(names))
         assert store.meta("status") == "finished"
+
+
+def test_what_the_audit_finds_is_the_outcome_and_never_enters_the_front(tmp_path, own, monkeypatch):
+    audited = []
+
+    async def audit(self, source, split, outcome):
+        audited.append((source, split))
+        return Anticipative("audit", "it peeked")
+
+    monkeypatch.setattr(loop.Auditor, "audit", audit)
+    monkeypatch.setattr(loop.Findings, "would_enter", lambda self, candidate: True)
+    folder = evolve.run("shop/job_shop", evaluations=6, seed=5, **own, out=tmp_path / "run")
+    with Store(folder) as store:
+        outcomes = [store.outcomes("train")[p.id] for p in store.programs() if p.origin == "genetic"]
+        baselines = {p.id for p in store.programs() if p.origin == "baseline"}
+        assert set(store.meta("front")) <= baselines
+    found = [outcome for outcome in outcomes if outcome.kind == "anticipative"]
+    assert found == [Anticipative("audit", "it peeked")] * len(audited)
+    assert len(audited) == 6
