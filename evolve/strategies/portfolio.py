@@ -1,8 +1,7 @@
-"""The portfolio: one population, niches by what programs are good at, and operators that earn their share.
+"""The portfolio: a population, champions by group, a nursery, and operators that earn their share.
 
 Four sources of parents keep a search from settling on one idea: the ranked population, the front of
-all objectives, the best program of each niche, and a nursery. A program's niche is the group of
-instances in which it ranks best among the population. Operators are drawn by Thompson sampling: the
+all objectives, the champion of each group of instances, and a nursery. Operators are drawn by Thompson sampling: the
 share of an operator's children that won a place, divided by what asking for one costs. When nothing
 was gained for a while, a nursery is founded from the starting programs: its children compete among
 themselves until it has caught up or its time is over, so that a new idea is not measured against a
@@ -28,7 +27,7 @@ import numpy as np
 from evaluators.outcome import Ok
 from evolve.operators import OPERATORS, needed
 from evolve.program import Candidate
-from evolve.strategies._population import Population, loss, pick, ranks
+from evolve.strategies._population import Population, loss, pick
 from evolve.strategies.strategy import Proposal, Strategy, View
 from problems.problem import Problem
 
@@ -40,7 +39,7 @@ class PortfolioConfig:
     population: int = 60
     tournament: int = 4
     front: float = 0.1  # share of parents from the archive's front
-    niche: float = 0.2  # and from the best of each niche
+    niche: float = 0.2  # and from the champions by group of instances
     nursery: float = 0.5  # and from the nursery, while there is one
     forgetting: float = 0.995  # of an operator's successes and failures, for each candidate told
     floor: float = 0.1  # share of proposals whose operator is drawn evenly
@@ -61,7 +60,7 @@ class Portfolio(Strategy):
         self._raised: set[int] = set()  # ids that belong to the nursery
         self._childhood = 0
         self._credit: dict[str, tuple[float, float]] = {}  # operator -> discounted successes, failures
-        self._niches: list[Candidate] | None = None  # the best of each, found when first asked
+        self._niches: list[Candidate] | None = None  # champions by group, found when first asked
         self._best = math.inf
         self._stalled = 0
         self._told = 0
@@ -124,7 +123,7 @@ class Portfolio(Strategy):
         return self._drawn(pool, rng)
 
     def _inspirations(self, parent: Candidate, rng: np.random.Generator) -> tuple[Candidate, ...]:
-        """The best, then the best of other niches."""
+        """The best, then champions of groups of instances."""
         others = [c for c in self._champions() if c.program.id != parent.program.id]
         best = self._population[0]
         shown = [best] if best.program.id != parent.program.id else []
@@ -133,12 +132,17 @@ class Portfolio(Strategy):
         return tuple([*shown, *drawn][: self._config.inspirations])
 
     def _champions(self) -> list[Candidate]:
-        """The best program of each niche, in order of rank."""
+        """The population's best in each group of instances, in order of rank; ties go to the rank."""
         if self._niches is None:
             members = self._population.members
-            niche = _niches(members, self._primary.name, self._primary.loss)
-            _, first = np.unique(niche, return_index=True)  # members are in order, so the first is the best
-            self._niches = [members[int(k)] for k in np.sort(first)]
+            best: dict[str, tuple[float, int]] = {}
+            for rank, member in enumerate(members):
+                assert isinstance(member.outcome, Ok)
+                for group, row in member.outcome.groups.items():
+                    value = self._primary.loss(row.get(self._primary.name, math.nan))
+                    if value < best.get(group, (math.inf, 0))[0]:
+                        best[group] = (value, rank)
+            self._niches = [members[rank] for rank in sorted({rank for _, rank in best.values()} or {0})]
         return self._niches
 
     # operators
@@ -186,16 +190,3 @@ class Portfolio(Strategy):
             self._nursery.add(candidate)
         self._raised = set(self._nursery.ids)
         self._childhood, self._stalled = self._config.childhood, 0
-
-
-def _niches(members: list[Candidate], objective: str, turned: Any) -> np.ndarray:
-    """(n,) int64: the group of instances in which each ranks best; ties go to the first group."""
-    columns: dict[str, list[float]] = {}
-    for candidate in members:
-        assert isinstance(candidate.outcome, Ok)
-        for group, row in candidate.outcome.groups.items():
-            columns.setdefault(group, []).append(turned(row.get(objective, math.nan)))
-    whole = [column for column in columns.values() if len(column) == len(members) and np.isfinite(column).all()]
-    if not whole:
-        return np.zeros(len(members), dtype=np.int64)
-    return np.argmin([ranks(column) for column in whole], axis=0)
