@@ -83,9 +83,9 @@ class Findings:
         """Whether hearing of it would change a front."""
         return self.archive.would_keep(candidate) or self.guide.would_keep(candidate)
 
-    def view(self, operators: tuple[str, ...]) -> View:
-        """What the strategy may look at now."""
-        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members))
+    def view(self, operators: tuple[str, ...], pending: int) -> View:
+        """What the strategy may look at now, with so many attempts under way."""
+        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members), pending)
 
     @property
     def archive_hash(self) -> str:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import pytest
 from tiny import job_shops
@@ -13,6 +14,8 @@ from evaluators.canonical import canonical_hash
 from evaluators.outcome import Anticipative, Ok
 from evolve import loop, session
 from evolve.store import Store
+from evolve.strategies.greedy import Greedy
+from evolve.strategies.strategy import Wait
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,24 @@ def test_what_the_audit_finds_is_the_outcome_and_never_enters_the_front(tmp_path
     found = [outcome for outcome in outcomes if outcome.kind == "anticipative"]
     assert found == [Anticipative("audit", "it peeked")] * len(audited)
     assert len(audited) == 6
+
+
+class InTurn(Greedy):
+    """Waits until the attempt before has been told."""
+
+    asked_with: ClassVar[list[int]] = []
+
+    def ask(self, view, rng):
+        if view.pending:
+            return Wait()
+        self.asked_with.append(view.pending)
+        return super().ask(view, rng)
+
+
+def test_a_strategy_may_wait_for_attempts_under_way(tmp_path, own, monkeypatch):
+    monkeypatch.setattr(session.strategies, "load", lambda name: InTurn)
+    folder = evolve.run("shop/job_shop", evaluations=12, seed=2, **own, out=tmp_path / "run")
+    with Store(folder) as store:
+        numbers = [n for n in store.tells() if store.program(n).origin == "genetic"]
+    assert numbers == sorted(numbers)
+    assert len(InTurn.asked_with) == len(numbers) >= 12
