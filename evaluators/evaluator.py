@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from evaluators import wire
 from evaluators.limits import Limits, available_cores
@@ -22,6 +22,9 @@ from problems import registry
 from problems.problem import Instance, Problem
 
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
+
+
+Kind = TypeVar("Kind", bound="Evaluator")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -115,6 +118,16 @@ class Evaluator:
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
         self._zygote, self._layout = zygote, zygote.layout
+
+    def beside(self, kind: type[Kind]) -> Kind:
+        """Another evaluator of the same problem with the same settings, not started."""
+        return kind(
+            self.problem,
+            decoder=self.decoder,
+            workers=self._workers,
+            limits=self.limits,
+            allow_weak_sandbox=self._weak,
+        )
 
     async def close(self) -> None:
         """End the zygote and every worker; evaluations under way are abandoned."""
