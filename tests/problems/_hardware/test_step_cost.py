@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from problems._hardware.devices import DEVICES, device
@@ -38,6 +38,7 @@ def test_a_long_prompt_tends_to_flops_over_peak_times_efficiency():
 
 
 @pytest.mark.parametrize("name", [DENSE, "Qwen3-30B-A3B", "DeepSeek-V3"])
+@settings(deadline=None)  # the first call compiles
 @given(a=TOKENS, b=TOKENS, pairs=st.floats(0, 1e9), requests=st.integers(0, 512), context=st.floats(0, 1e7))
 def test_more_work_never_takes_less_time(name, a, b, pairs, requests, context):
     cost = step_cost("H100", name)
@@ -58,6 +59,7 @@ def test_every_device_and_model_has_a_finite_cost(where, name):
         assert (np.diff(table) >= 0).all()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(tokens=st.integers(1, 60_000), requests=st.integers(0, 256))
 def test_tensor_parallelism_is_no_faster_than_ideal(tokens, requests):
     for tp in (2, 4, 8):
