@@ -170,7 +170,7 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
     waiting queue is due for a look. What happens is what single steps would do, to the last digit.
     """
     server, mask = state.server[i], data.limit[BLOCK_TOKENS] - 1
-    most = np.int64(2**31)
+    most = 2**31
     for p in range(server.decoding):
         r = state.decoding[i, p]
         most = min(most, data.requests.output_tokens[r] - state.request[r].generated)

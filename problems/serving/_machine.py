@@ -8,7 +8,6 @@ import numpy as np
 
 from problems._hardware.step_cost import COARSE, StepCost, kv_capacity_tokens, step_cost
 from problems._jit import inlined
-from problems.problem import BadInstance
 from problems.serving._requests import Requests
 
 # Entries of Serving.limit
@@ -129,20 +128,32 @@ def step_is_free(cost: StepCost) -> bool:
     return bool(fixed + cost.layers_s[1] + cost.head_s[1] <= 0.0)
 
 
-def on_device(
-    requests: Requests, device: str, model: str, horizon_s: float, *, tp: int = 1, share: float = 1.0
-) -> Serving:
-    """An instance on a known device and model; share is the part of the KV cache that it may use.
+class Host(NamedTuple):
+    """What serves: so many GPUs of a kind with a model on them, and the share of KV cache left to it."""
+
+    device: str
+    model: str
+    tp: int = 1
+    share: float = 1.0
+    max_output: int = 1024
+
+    def __str__(self) -> str:
+        return f"{self.device}{f' x{self.tp}' if self.tp > 1 else ''}, {self.model}"
+
+
+def on_host(requests: Requests, host: Host, horizon_s: float) -> Serving:
+    """An instance on a known device and model.
 
     Raises
     ------
     ValueError
         As make_instance, and if the model does not fit the device.
     """
-    if not 0 < share <= 1:
-        raise BadInstance(f"share of the KV cache must be in (0, 1], got {share}")
-    blocks = int(share * kv_capacity_tokens(device, model, tp)) // 16
-    return make_instance(requests, step_cost(device, model, tp), Limits(blocks=blocks, horizon_s=horizon_s))
+    if not 0 < host.share <= 1:
+        raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
+    blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
+    cost = step_cost(host.device, host.model, host.tp)
+    return make_instance(requests, cost, Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output))
 
 
 @inlined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from problems._hardware.step_cost import StepCost, step_seconds
@@ -150,7 +151,7 @@ class NaiveServer:
         return (
             [job.tokens_at[0] if job.tokens_at else inf for job in self.jobs],
             [job.tokens_at[-1] if job.generated == job.output else inf for job in self.jobs],
-            [max((b - a for a, b in zip(job.tokens_at, job.tokens_at[1:])), default=0.0) for job in self.jobs],
+            [max((b - a for a, b in pairwise(job.tokens_at)), default=0.0) for job in self.jobs],
         )
 
     def take_arrivals(self) -> bool:
