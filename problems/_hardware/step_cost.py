@@ -36,9 +36,9 @@ class StepCost(NamedTuple):
     decode_context_s: float  # attention per context token of a decoding sequence
     attention_floor_s: float  # per step that computes anything
     launch_s: float  # CPU time to launch the kernels; a step is no faster
-    prefill_launch_s: float  # the same, in steps that compute prompt tokens
     step_s: float  # engine overhead per step
     sequence_s: float  # engine overhead per decoding sequence
+    prefill_launch_s: float = 0.0  # launch time of steps that compute prompt tokens, where it is longer
 
 
 @inlined
@@ -76,7 +76,7 @@ def step_seconds(
     emitting = decode_requests + (1 if prefill_tokens > 0 else 0)
     gpu = tabulated(cost.layers_s, tokens) + tabulated(cost.head_s, emitting) + cost.attention_floor_s
     gpu += cost.prefill_pair_s * prefill_context + cost.decode_context_s * decode_context
-    launch = cost.prefill_launch_s if prefill_tokens > 0 else cost.launch_s
+    launch = max(cost.launch_s, cost.prefill_launch_s) if prefill_tokens > 0 else cost.launch_s
     return max(gpu, launch) + cost.step_s + cost.sequence_s * decode_requests
 
 
