@@ -129,6 +129,27 @@ def gemm(folder: Path) -> None:
         print_gemm(fit_gemm(devices.device(name), kernels), kernels, "fitted on all")
 
 
+def h100_layers(folder: Path) -> list[Kernel]:
+    """Products of Llama-3.1-8B (TP 1) and 70B (TP 4) on the H100, each projection on its own."""
+    found = []
+    for row in rows(folder, "llmservingsim_h100_layers.csv.gz"):
+        of, tp = models.model(row["model"].split("/")[-1]), int(row["tp"])
+        heads, kv, width = (of.heads * of.head_dim / tp, of.kv_heads * of.head_dim / tp, of.ffn / tp)
+        known = {
+            "q_proj": (of.hidden, heads),
+            "k_proj": (of.hidden, kv),
+            "v_proj": (of.hidden, kv),
+            "o_proj": (heads, of.hidden),
+            "gate_proj": (of.hidden, width),
+            "up_proj": (of.hidden, width),
+            "down_proj": (width, of.hidden),
+            "lm_head": (of.hidden, of.vocabulary / tp),
+        }
+        if row["op"] in known:
+            found.append(Kernel(of.name, tp, float(row["tokens"]), *known[row["op"]], float(row["time_ns"]) * 1e-9))
+    return found
+
+
 def rtx_kernels(folder: Path) -> list[Kernel]:
     """Products of Llama-3.1-8B and the shared ones of Qwen3-30B-A3B on the RTX PRO 6000."""
     found = []
@@ -212,7 +233,14 @@ def attention(folder: Path) -> None:
         print(f"  prefill attention of chunks >= 512: {floor * 1e6:.1f} us, {1 / slope / 1e12:.0f} TFLOP/s")
 
 
+def layers(folder: Path) -> None:
+    """V2: the H100's constants, fitted to other profiles, on those of another project."""
+    print("H100, layer tables of another project")
+    print_gemm(devices.device("H100"), h100_layers(folder), "shipped")
+
+
 def rtx(folder: Path) -> None:
+    """Constants of the RTX PRO 6000."""
     kernels = rtx_kernels(folder)
     on = devices.device("RTX-PRO-6000")
     print("RTX-PRO-6000")
@@ -244,6 +272,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     folder = parser.parse_args().data
     gemm(folder)
+    layers(folder)
     rtx(folder)
     small_ops(folder)
     attention(folder)

@@ -15,7 +15,6 @@ from problems import registry
 from problems._hardware import user
 from problems._hardware.devices import DEFAULT_ENGINE, find_device
 from problems._hardware.models import find_model
-from problems._hardware.step_cost import kv_capacity_tokens, step_cost, step_seconds
 
 app = typer.Typer(
     help="GPUs, models and engines, each number with its source.", invoke_without_command=True, rich_markup_mode=None
@@ -129,6 +128,9 @@ def cost(
     json: Json = False,
 ) -> None:
     """KV capacity and the durations of typical steps of a model on a device."""
+    # late: imports the compiler, a second that no other command should wait for
+    from problems._hardware.step_cost import kv_capacity_tokens, step_cost, step_seconds
+
     hardware = user.load(file)
     if engine not in hardware.engines:
         raise UserError(registry.unknown("engine", engine, hardware.engines))

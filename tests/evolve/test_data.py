@@ -164,7 +164,8 @@ def test_no_network_is_one_line_and_exit_code_two(call, tmp_path):
     assert err.count("\n") == 1
 
 
-def test_listing_does_not_import_the_network_library():
-    script = "import sys; from evolve.commands import data; assert 'httpx' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)
+def test_the_commands_import_neither_the_network_library_nor_the_compiler():
+    for module, late in (("evolve.fetch", "httpx"), ("evolve.commands.devices", "numba")):
+        script = f"import sys, {module}; assert {late!r} not in sys.modules"
+        subprocess.run([sys.executable, "-c", script], check=True)
     assert datasets.BY_NAME.keys() == {d.name for d in DATASETS}

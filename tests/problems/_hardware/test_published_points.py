@@ -38,6 +38,18 @@ def test_gemm_roofline_predicts_held_out_kernels_within_ten_percent(gpu, name, p
     sys.modules.pop("gpu_fits")
 
 
+@needs_data
+def test_gemm_roofline_predicts_another_projects_h100_within_twelve_percent(monkeypatch):
+    # V2
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_fits
+
+    kernels = gpu_fits.h100_layers(DATA)
+    assert len(kernels) > 2000
+    assert gpu_fits.relative_errors(device("H100"), kernels).mean() <= 0.12
+    sys.modules.pop("gpu_fits")
+
+
 def test_memory_bound_decode_on_l4_and_h100():
     # V3: Qwen2.5-7B, batch 1, context 2048: 62.32 ms on L4; 0.27 of the floor on H100; CUDA graphs 1.028x and 1.259x
     eager, graphs = (
