@@ -142,8 +142,8 @@ def probes() -> tuple[Instance, ...]:
 def _probe(k: int) -> Serving:
     rng, n = _seed("probe", k), 16
     gaps = rng.exponential(0.4, n)
-    gaps[1] += 1.0  # the first two requests fare differently
     output = rng.integers(2, 129, n)
+    output[0], gaps[1] = 8, 3.0  # the first two requests never meet, and fare differently
     requests = make_requests(
         np.cumsum(gaps),
         rng.integers(16, 700, n),

@@ -19,6 +19,7 @@ import numpy as np
 
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
+from problems.serving._borrow import borrow_data, borrow_state
 from problems.serving._engine_state import (
     State,
     arrive,
@@ -122,13 +123,14 @@ def _idle(data: Serving, state: State, i: int, log: np.ndarray) -> bool:
 
 @kernel
 def continuous_batching(
-    data: Serving, order: Order, admit: Admit, chunk: Chunk, evict: Evict, theta: np.ndarray
+    instance: Serving, order: Order, admit: Admit, chunk: Chunk, evict: Evict, theta: np.ndarray
 ) -> Timeline:
     """Serve all requests, or as many as the horizon leaves time for.
 
     The loops over hooks are no verbs of their own: functions that pass on a hook's exception inline badly.
     """
-    cost, state, i = unpack_cost(data), open_state(data, 1), 0
+    opened, data, i = open_state(instance, 1), borrow_data(instance), 0
+    state, cost = borrow_state(opened), unpack_cost(data)
     log = np.empty(8 * len(data.requests.arrival_s) + 64, np.int64)
     server, block, most = state.server[i], data.limit[BLOCK_TOKENS], data.limit[MAX_RUNNING]
     while True:
@@ -206,8 +208,8 @@ def continuous_batching(
             mixed_step(data, cost, state, i, tokens, decode)
             _write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
     first, finish, gap = np.empty(len(state.request)), np.empty(len(state.request)), np.empty(len(state.request))
-    for r in range(len(state.request)):
-        first[r] = state.request[r].first_token_s
-        finish[r] = state.request[r].finish_s
-        gap[r] = state.request[r].worst_gap_s
-    return Timeline(first, finish, gap, log[: server.logged].copy())
+    for r in range(len(opened.request)):  # not of the borrowed view: this keeps the owner alive until here
+        first[r] = opened.request[r].first_token_s
+        finish[r] = opened.request[r].finish_s
+        gap[r] = opened.request[r].worst_gap_s
+    return Timeline(first, finish, gap, log[: opened.server[i].logged].copy())
