@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from evaluators import wire
+from evaluators import seal, wire
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
 from evaluators.policy import Rejection, admit
@@ -20,6 +21,8 @@ from evaluators.scoring import score, solve_procedure
 from evaluators.zygote import Ended, LayersMissing, Zygote, ZygoteLost
 from problems import registry
 from problems.problem import Instance, Problem
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
 
@@ -110,6 +113,10 @@ class Evaluator:
             self.limits,
         )
         try:
+            seal.disabled()
+        except ValueError as error:
+            raise SandboxUnavailable(str(error)) from None
+        try:
             await zygote.start(self._loaded)
         except LayersMissing as missing:
             layers = ", ".join(missing.args)
@@ -117,6 +124,10 @@ class Evaluator:
                 f"this machine lacks a layer of the sandbox: {layers} (see: evolve doctor); "
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
+        if zygote.missing and self._zygote is None:
+            _log.warning(
+                "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
+            )
         self._zygote, self._layout = zygote, zygote.layout
 
     def beside(self, kind: type[Kind]) -> Kind:
