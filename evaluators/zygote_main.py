@@ -122,6 +122,7 @@ class Zygote:
         import numba
 
         from evaluators import warmup, wire, worker
+        from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
         module, _, function = self._settings["task"].partition(":")
@@ -133,6 +134,7 @@ class Zygote:
         for split in self._settings["splits"]:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
+        prepare_primitives()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -160,7 +162,7 @@ class Zygote:
         from evaluators.worker import Order
 
         limits = self._settings
-        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"])
+        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"], limits["lowered"])
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
