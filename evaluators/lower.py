@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from evaluators import parameters
@@ -51,8 +51,8 @@ class _Program:
 
     def __init__(self, tree: ast.Module) -> None:
         self._functions: dict[str, ast.FunctionDef] = {}
-        self._constants: dict[str, Any] = {}
-        self._indices = {p.name: i for i, p in enumerate(parameters.parameters(tree))}
+        self.constants: dict[str, Any] = {}
+        self.indices = {p.name: i for i, p in enumerate(parameters.parameters(tree))}
         self._lowered: dict[tuple[str, tuple[Any, ...]], tuple[str, Any] | None] = {}
         self._primitives: dict[str, str] = {}
         self._texts: list[str] = []
@@ -68,16 +68,16 @@ class _Program:
             case ast.Assign() if parameters.is_parameter(statement):
                 pass
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple(elts=elements)):
-                self._constants[name] = tuple(literal(element) for element in elements)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in self._constants:
-                self._constants[name] = literal(value)
+                self.constants[name] = tuple(literal(element) for element in elements)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in self.constants:
+                self.constants[name] = literal(value)
             case _:
                 raise NotLowered("module level")
 
     @property
     def taken(self) -> set[str]:
         """Names that no local variable may have."""
-        return {*self._functions, *self._constants, *self._indices, "math", "np"}
+        return {*self._functions, *self.constants, *self.indices, "math", "np"}
 
     def add_hook(self, name: str, arguments: Sequence[str], signature: Any) -> None:
         """Lower a hook, and wrap it: numba passes theta as an array, and wants a float."""
@@ -104,7 +104,7 @@ class _Program:
             if name not in self._functions:
                 raise NotLowered(f"the function {name}")
             self._lowered[key] = None
-            function = _Function(self, self._functions[name], arguments, self._constants, self._indices)
+            function = _Function(self, self._functions[name], arguments)
             symbol = f"{name}.{len(self._lowered)}"
             self._texts.append(function.text(symbol))
             self._lowered[key] = symbol, function.returns
@@ -129,15 +129,8 @@ class _Program:
 class _Function(Expressions):
     """One function of a program, for arguments of given types."""
 
-    def __init__(
-        self,
-        program: _Program,
-        node: ast.FunctionDef,
-        arguments: Sequence[Any],
-        constants: Mapping[str, Any],
-        indices: Mapping[str, int],
-    ) -> None:
-        super().__init__(program, constants, indices)
+    def __init__(self, program: _Program, node: ast.FunctionDef, arguments: Sequence[Any]) -> None:
+        super().__init__(program, program.constants, program.indices)
         names = [a.arg for a in node.args.args]
         stores = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         if len(names) != len(arguments) or node.args.defaults or program.taken & {*names, *stores}:
@@ -250,9 +243,14 @@ class _Function(Expressions):
         head, body, end = self.fresh("head"), self.fresh("body"), self.fresh("end")
         self._leave(head)
         self._enter(head)
-        self.branch(self._condition(node.test), body, end)
+        for_ever = isinstance(node.test, ast.Constant) and node.test.value in (True, 1)
+        if for_ever:
+            self.jump(body)
+        else:
+            self.branch(self._condition(node.test), body, end)
         self._loop(node.body, body, head, end)
-        self._enter(end)
+        if not for_ever or f"  br label %{end}" in self.lines:  # by a break
+            self._enter(end)
 
     def _for(self, node: ast.For) -> None:
         """Count to the bound; only by one, so that no sum can overflow."""

@@ -2,79 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import strategies as st
 
 FIELDS = ("job.duration", "job.weight", "machine.now", "machine.jobs")
-UNARY = [
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "cos",
-    "cosh",
-    "degrees",
-    "erf",
-    "erfc",
-    "exp",
-    "expm1",
-    "fabs",
-    "lgamma",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "radians",
-    "sin",
-    "sinh",
-    "sqrt",
-    "tan",
-    "tanh",
-]
-NUMPY_UNARY = [
-    "arccos",
-    "arcsin",
-    "arctan",
-    "ceil",
-    "cos",
-    "cosh",
-    "exp",
-    "expm1",
-    "floor",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "rint",
-    "sign",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "tan",
-    "tanh",
-    "trunc",
-    "abs",
-]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+UNARY = _words(
+    "acos acosh asin asinh atan atanh cos cosh degrees erf erfc exp expm1 fabs lgamma log log10 log1p log2 radians "
+    "sin sinh sqrt tan tanh"
+)
+NUMPY_UNARY = _words(
+    "arccos arcsin arctan ceil cos cosh exp expm1 floor log log10 log1p log2 rint sign sin sinh sqrt square tan tanh "
+    "trunc abs"
+)
 FLOATS = (0.0, -0.0, 0.5, 1.0, 2.0, -3.0, 1e-300, 1e300, 7.25, 10.0)
-KINDS = [
-    "arith",
-    "arith",
-    "arith",
-    "mixed",
-    "neg",
-    "call",
-    "np",
-    "two",
-    "minmax",
-    "if",
-    "and",
-    "power",
-    "root",
-    "parameter",
-    "helper",
-]
+KINDS = _words("arith arith arith mixed neg call np two minmax if and power root parameter helper")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
@@ -93,8 +41,7 @@ class Writer:
         if depth == 0 or self.draw(st.integers(0, 4)) == 0:
             leaves = [*FIELDS, *FIELDS, "A", "K", *self.floats, *map(repr, FLOATS)]
             return self.pick(leaves)
-        f = lambda: self.float(depth - 1)  # noqa: E731
-        i = lambda: self.integer(depth - 1)  # noqa: E731
+        f, i = partial(self.float, depth - 1), partial(self.integer, depth - 1)
         match self.pick(
             [
                 "arith",
@@ -149,8 +96,7 @@ class Writer:
     def integer(self, depth: int) -> str:
         if depth == 0 or self.draw(st.integers(0, 2)) == 0:
             return self.pick(["0", "1", "2", "-3", "7", "N", *self.integers])
-        f = lambda: self.float(depth - 1)  # noqa: E731
-        i = lambda: self.integer(depth - 1)  # noqa: E731
+        f, i = partial(self.float, depth - 1), partial(self.integer, depth - 1)
         match self.pick(["arith", "arith", "int", "floor", "abs", "minmax", "if", "neg"]):
             case "arith":
                 return f"(N * {i()} {self.pick(['+', '-', '*', '//', '%'])} {i()})"
@@ -168,12 +114,11 @@ class Writer:
                 return f"(-(N + {i()}))"
 
     def test(self, depth: int) -> str:
-        f = lambda: self.float(max(depth - 1, 0))  # noqa: E731
-        side = lambda: self.pick([f(), self.integer(max(depth - 1, 0))])  # noqa: E731
-        compare = f"{self.pick(FIELDS)} {self.pick(COMPARISONS)} {side()}"
+        f, i = partial(self.float, max(depth - 1, 0)), partial(self.integer, max(depth - 1, 0))
+        compare = f"{self.pick(FIELDS)} {self.pick(COMPARISONS)} {self.pick([f, i])()}"
         match self.pick(["plain", "plain", "chain", "both", "not", "truth", "nan"]):
             case "chain":
-                return f"({compare} {self.pick(COMPARISONS)} {side()})"
+                return f"({compare} {self.pick(COMPARISONS)} {self.pick([f, i])()})"
             case "both" if depth > 0:
                 return f"({self.test(depth - 1)} {self.pick(['and', 'or'])} {self.test(depth - 1)})"
             case "not":
