@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from evaluators.evaluator import SandboxUnavailable
-from evolve.commands import evaluate, exchange, inspect, problems, search
+from evolve.commands import evaluate, exchange, inspect, problems, reproduce, search
 from evolve.errors import UserError
 from problems.problem import BadInstance
 
@@ -44,6 +44,7 @@ _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)
 _add(exchange.repair)
+_add(reproduce.reproduce)
 _add(evaluate.doctor)
 
 

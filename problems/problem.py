@@ -15,7 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from problems.claims import Claim
 
 Direction = Literal["min", "max"]
 ReferenceKind = Literal["optimum", "best known", "lower bound"]
@@ -180,6 +183,7 @@ class Problem:
     baselines: tuple[Baseline, ...]
     read: Callable[[Path], Sequence[Instance]]  # the problem's public text format; raises BadInstance
     format: str  # that format in one line
+    claims: tuple[Claim, ...] = ()  # what papers say of the baselines, see claims.py
 
     @property
     def name(self) -> str:
