@@ -17,7 +17,7 @@ from typing import IO, Any
 from evolve.errors import UserError
 
 NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
@@ -45,6 +45,11 @@ CREATE TABLE replies (
     reply TEXT NOT NULL, finish TEXT NOT NULL, error TEXT NOT NULL, usage TEXT NOT NULL);
 CREATE INDEX replies_by_key ON replies (key);
 CREATE INDEX outcomes_by_kind ON outcomes (split, kind);
+""",
+    3: """
+CREATE TABLE sends (
+    program INTEGER PRIMARY KEY, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL, usd REAL NOT NULL);
 """,
 }
 

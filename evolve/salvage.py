@@ -13,7 +13,7 @@ from evolve.database import locked, new_database
 from evolve.errors import UserError
 from evolve.store import Store
 
-_TABLES = ("meta", "programs", "outcomes", "asks", "texts", "replies", "tells", "spends")
+_TABLES = ("meta", "programs", "outcomes", "asks", "texts", "replies", "tells", "sends", "spends")
 
 
 def repair(folder: Path, out: Path) -> list[str]:

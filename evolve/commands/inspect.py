@@ -66,6 +66,7 @@ def show(run: Run, json: Json = False) -> None:
             "outcomes": store.counts(),
             "spend": store.spend(),
             "spend_by_operator": store.spend("operator"),
+            "in_flight": store.in_flight(),
             "budgets": budget,
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
@@ -83,6 +84,9 @@ def show(run: Run, json: Json = False) -> None:
     console.print("budgets:  " + ", ".join(f"{k} {v}" for k, v in budget.items() if v is not None))
     for name, total in [*found["spend"].items(), *found["spend_by_operator"].items()]:
         console.print(f"spend:    {name}: {tables.spend(total)}", markup=False)
+    if found["in_flight"]["calls"]:
+        flying = found["in_flight"]
+        console.print(f"spend:    in flight: {flying['calls']} calls, at most ${flying['usd']:.4f}", markup=False)
     console.print(f"archive:  {found['archive_hash'] or 'empty'}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))

@@ -32,6 +32,10 @@ class ReplayProposer(LLMProposer):
     async def close(self) -> None:
         """Nothing is open."""
 
+    def _asked(self, number: int) -> str:
+        recording = self.cassette.nearest(number)
+        return recording.question.model if recording is not None else ""
+
     async def _ask(self, llm: LLM, question: Question, proposal: Proposal) -> tuple[Recording, Spend]:
         recording = self.cassette.take(proposal.number, question)
         if recording is None:

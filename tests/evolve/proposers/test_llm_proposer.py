@@ -304,11 +304,11 @@ def test_a_model_that_was_down_is_tried_again_after_a_rest_that_grows():
             rests = []
             while not await ask(llm):
                 assert llm.out
-                rests.append(llm._out_until - now())
-                llm._out_until = now()  # as if it had passed
+                rests.append(llm._breaker._out_until - now())
+                llm._breaker._out_until = now()  # as if it had passed
                 assert not llm.out
             assert rests == pytest.approx([60, 120, 240], abs=1)
-            assert llm._rest_s == 60
+            assert llm._breaker._rest_s == 60
 
     with Loopback(status(500), status(503), status(429), say(SAID)) as server:
         asyncio.run(main())
