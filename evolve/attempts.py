@@ -175,6 +175,8 @@ class Attempts:
             said = getattr(last, "reason", "")
             self.stopped = f"stopped: {self.found.refusals} refusals in a row, the last: {said}"
             return False
+        if self.budget.remaining()["seconds"] == 0:
+            self.stopped = "seconds spent"
         return self.budget.affords(evaluations=1)
 
     # one attempt

@@ -123,7 +123,13 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
 
 def _recordings(config: RunConfig) -> list[Recording]:
     if config.cassette is not None:
-        return read_cassette(config.cassette)[1]
+        settings, recordings = read_cassette(config.cassette)
+        if not settings.get("deterministic", True):
+            raise UserError(
+                f"{config.cassette}: its run told programs in the order in which replies came, which a cassette does "
+                "not hold: repeat that run with evolve replay RUN, or record one with --deterministic"
+            )
+        return recordings
     assert config.record is not None
     with Store(config.record) as store:
         return store.replies()

@@ -77,6 +77,12 @@ class Reader:
             raise UserError(f"{self.folder}: no program {identifier}; ids are 0 to {last}")
         return _program(rows[0])
 
+    def next_number(self) -> int:
+        """The id that the next program is to have: no attempt had it, nor is one under way with it."""
+        sql = "SELECT max(n) FROM (SELECT max(id) AS n FROM programs UNION ALL SELECT max(program) FROM asks)"
+        last = self._db.rows(sql)[0][0]
+        return 0 if last is None else int(last) + 1
+
     def ancestors(self, identifier: int) -> dict[int, Program]:
         """A program and all it descends from, by id."""
         found: dict[int, Program] = {}
@@ -145,7 +151,8 @@ class Reader:
     def in_flight(self) -> dict[str, float]:
         """Calls under way, or under way when the run was killed, and what they may cost at most."""
         names = ("calls", "input_tokens", "output_tokens", "usd")
-        row = self._db.rows("SELECT count(*), total(input_tokens), total(output_tokens), total(usd) FROM sends")[0]
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names[1:])
+        row = self._db.rows(f"SELECT count(*), {sums} FROM sends")[0]
         return dict(zip(names, row, strict=True))
 
     def spend(self, by: Literal["model", "operator"] = "model") -> dict[str, dict[str, float]]:

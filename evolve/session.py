@@ -204,6 +204,7 @@ def _spent(store: Store) -> dict[str, float]:
         "output_tokens": output_tokens,
         "tokens": input_tokens + output_tokens,
         "usd": sum(t["usd"] for t in totals),
+        "seconds": store.meta("elapsed_s", 0.0),
     }
 
 

@@ -15,6 +15,7 @@ from evaluators.outcome import Failure, Ok
 from evolve import tables
 from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, load_problem
+from evolve.errors import UserError
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
@@ -29,17 +30,7 @@ def runs(
     """List the runs in a folder."""
     rows: list[dict[str, Any]] = []
     for path in run_folders(folder):
-        with Store(path) as store:
-            rows.append(
-                {
-                    "run": str(path),
-                    "problem": store.config.problem,
-                    "proposer": store.config.proposer,
-                    "status": store.meta("status", "empty"),
-                    "programs": sum(store.counts().values()),
-                    "champion": store.meta("champion"),
-                }
-            )
+        rows.append({"run": str(path), **_row(path)})
     if json:
         tables.print_json(rows)
         return
@@ -50,6 +41,22 @@ def runs(
     for row in rows:
         table.add_row(*map(str, row.values()))
     tables.console.print(table)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    """What the list of runs says of one; one that is damaged does not hide the others."""
+    try:
+        with Store(path) as store:
+            return {
+                "problem": store.config.problem,
+                "proposer": store.config.proposer,
+                "status": store.meta("status", "empty"),
+                "programs": sum(store.counts().values()),
+                "champion": store.meta("champion"),
+            }
+    except UserError as error:
+        unreadable = f"unreadable: {str(error).removeprefix(f'{path}').lstrip('/: ')}"
+        return {"problem": None, "proposer": None, "status": unreadable, "programs": None, "champion": None}
 
 
 def show(run: Run, json: Json = False) -> None:
@@ -135,13 +142,18 @@ def front(run: Run, json: Json = False) -> None:
 
 
 def front_of(store: Store) -> ParetoArchive:
-    """Rebuild the archive of a run from its journal."""
-    problem = load_problem(store.config.problem)
-    archive, outcomes = ParetoArchive(problem.objectives), store.outcomes("train")
-    for program in store.programs():
-        outcome = outcomes.get(program.id)
-        if isinstance(outcome, Ok):
-            archive.add(Candidate(program, outcome))
+    """The archive of a run; its journal says who is in it, except in runs of older versions."""
+    archive, numbers = ParetoArchive(load_problem(store.config.problem).objectives), store.meta("front")
+    if numbers is not None:
+        candidates = [Candidate(store.program(number), store.outcomes_of(number)["train"]) for number in numbers]
+    else:
+        outcomes = store.outcomes("train")
+        candidates = [
+            Candidate(program, outcomes[program.id]) for program in store.programs() if program.id in outcomes
+        ]
+    for candidate in candidates:
+        if isinstance(candidate.outcome, Ok):
+            archive.add(candidate)
     return archive
 
 
