@@ -2,18 +2,24 @@
 
 Compiled, a parameter is no constant but an element of a trailing argument ``theta``, so that its
 value can change without compiling anything again. The source never mentions theta: ``lift``
-rewrites the syntax tree.
+rewrites the syntax tree. A parameter is a float, also where it is written without a point: what
+must be a whole number (a range, an index) stays a plain constant. ``log=True`` says that its
+order of magnitude is what matters, and that it is to be searched on a logarithmic scale.
+
+A program and its values are one text: ``with_values`` writes others in, to the last bit.
 """
 
 from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Programs cannot use this name, nor any other that starts with an underscore.
 THETA_NAME = "_theta"
 FORM = "NAME = param(value, low=..., high=...)"
+_BOUNDS = {"low", "high"}
 
 
 class Parameter(NamedTuple):
@@ -23,6 +29,7 @@ class Parameter(NamedTuple):
     value: float
     low: float
     high: float
+    log: bool = False  # searched on a logarithmic scale
 
 
 def number(node: ast.expr) -> int | float | bool | None:
@@ -55,13 +62,11 @@ def parameter(statement: ast.stmt) -> Parameter:
     call, targets = statement.value, statement.targets
     assert isinstance(call, ast.Call)
     bounds = {keyword.arg: number(keyword.value) for keyword in call.keywords}
-    if (
-        len(targets) != 1
-        or not isinstance(targets[0], ast.Name)
-        or len(call.args) != 1
-        or set(bounds) != {"low", "high"}
-    ):
+    log = bounds.pop("log", False)
+    if len(targets) != 1 or not isinstance(targets[0], ast.Name) or len(call.args) != 1 or set(bounds) != _BOUNDS:
         raise ValueError(f"a parameter is written {FORM}")
+    if not isinstance(log, bool):
+        raise ValueError(f"log of {targets[0].id} is True or False")
     if call.lineno != call.end_lineno:
         raise ValueError("param(...) stands on one line")
     name, found = targets[0].id, (number(call.args[0]), bounds["low"], bounds["high"])
@@ -70,12 +75,46 @@ def parameter(statement: ast.stmt) -> Parameter:
     value, low, high = (float(v) for v in found if v is not None)
     if not low <= value <= high or low == high:
         raise ValueError(f"parameter {name} must lie within its bounds, got {value:g} for [{low:g}, {high:g}]")
-    return Parameter(name, value, low, high)
+    if log and low <= 0.0:
+        raise ValueError(f"parameter {name} has a logarithmic scale, so low must be above 0, got {low:g}")
+    return Parameter(name, value, low, high, log)
 
 
 def parameters(tree: ast.Module) -> tuple[Parameter, ...]:
     """All parameters of a module, in the order of theta."""
     return tuple(parameter(statement) for statement in tree.body if is_parameter(statement))
+
+
+def with_values(source: str, values: Sequence[float]) -> str:
+    """The program with other values of its parameters, and nothing else changed.
+
+    Values are written so that they read back to the last bit; what lies beyond a bound is put on it.
+
+    Parameters
+    ----------
+    source : str
+        An admitted program.
+    values : (number of parameters,) sequence of float
+        In the order of theta.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or there are more or fewer than parameters.
+    """
+    statements = [statement for statement in ast.parse(source).body if is_parameter(statement)]
+    # Offsets in the tree count bytes.
+    lines = source.encode().split(b"\n")
+    for statement, value in zip(statements, values, strict=True):
+        assert isinstance(statement, ast.Assign)
+        assert isinstance(statement.value, ast.Call)
+        found, place = parameter(statement), statement.value.args[0]
+        if not math.isfinite(value):
+            raise ValueError(f"a value of {found.name} must be finite, got {value}")
+        line = lines[place.lineno - 1]
+        text = repr(float(min(max(value, found.low), found.high))).encode()
+        lines[place.lineno - 1] = line[: place.col_offset] + text + line[place.end_col_offset :]
+    return b"\n".join(lines).decode()
 
 
 def lift(tree: ast.Module) -> ast.Module:

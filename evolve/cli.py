@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from evaluators.evaluator import SandboxUnavailable
-from evolve.commands import evaluate, exchange, inspect, problems, search
+from evolve.commands import bench, evaluate, exchange, inspect, problems, search
 from evolve.errors import UserError
 from problems.problem import BadInstance
 
@@ -45,6 +45,7 @@ _add(exchange.import_program, "import")
 _add(exchange.verify)
 _add(exchange.repair)
 _add(evaluate.doctor)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def export(store: Store, identifier: int | None, licence: str) -> str:
 
 
 def _settled_parameters(source: str) -> str:
-    """Replace each ``param(value, ...)`` by its value: the file stands on its own."""
+    """Replace each ``param(value, ...)`` by its value, a float: the file stands on its own."""
     lines = source.splitlines()
     calls = [
         node
@@ -64,7 +64,9 @@ def _settled_parameters(source: str) -> str:
     for node in sorted(calls, key=lambda n: (n.lineno, n.col_offset), reverse=True):
         assert node.end_lineno == node.lineno, "admission keeps a param() on one line"
         line = lines[node.lineno - 1]
-        lines[node.lineno - 1] = line[: node.col_offset] + ast.unparse(node.args[0]) + line[node.end_col_offset :]
+        lines[node.lineno - 1] = (
+            line[: node.col_offset] + repr(float(ast.literal_eval(node.args[0]))) + line[node.end_col_offset :]
+        )
     return "\n".join(lines)
 
 

@@ -92,7 +92,7 @@ def _admitted_hooks(name: str, source: str, problems: list[str]) -> list[str]:
 
 
 def _callables(source: str, compiled: bool) -> tuple[dict[str, Callable[..., float]], bool]:
-    namespace: dict[str, Any] = {"param": lambda value, low=None, high=None: value}
+    namespace: dict[str, Any] = {"param": lambda value, low, high, log=False: float(value)}
     exec(compile(source, "<heuristic>", "exec"), namespace)
     defined = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     if compiled:
