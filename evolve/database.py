@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ CREATE INDEX outcomes_by_kind ON outcomes (split, kind);
 CREATE TABLE sends (
     program INTEGER PRIMARY KEY, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL, usd REAL NOT NULL);
+ALTER TABLE asks ADD COLUMN model TEXT NOT NULL DEFAULT '';
 """,
 }
 
@@ -108,7 +110,7 @@ class Database:
         self._copy = tempfile.TemporaryDirectory(prefix="evolve-")
         for path in (self.folder / NAME, self.folder / f"{NAME}-wal"):
             if path.exists():
-                (Path(self._copy.name) / path.name).write_bytes(path.read_bytes())
+                shutil.copyfile(path, Path(self._copy.name) / path.name)
         self._db = _connect(Path(self._copy.name), "rw")
 
     def _migrate(self, version: int) -> None:

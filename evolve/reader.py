@@ -29,6 +29,7 @@ class Ask(NamedTuple):
     parents: tuple[int, ...]
     inspirations: tuple[int, ...]
     told: int  # how many programs the strategy had heard of
+    model: str = ""  # that it named, if it did
 
 
 class Reader:
@@ -126,8 +127,8 @@ class Reader:
         """What attempts set out to do, by program id."""
         rows = self._db.rows("SELECT * FROM asks ORDER BY program")
         return {
-            program: Ask(program, operator, tuple(json.loads(parents)), tuple(json.loads(inspirations)), told)
-            for program, operator, parents, inspirations, told in rows
+            program: Ask(program, operator, tuple(json.loads(parents)), tuple(json.loads(inspirations)), *rest)
+            for program, operator, parents, inspirations, *rest in rows
         }
 
     def replies(self) -> list[Recording]:

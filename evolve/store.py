@@ -9,7 +9,7 @@ meta        key, value (JSON): status, report, champion
 programs    one row per attempt, baselines first; source is empty where no program came out
 outcomes    one row per program and split
 asks        what an attempt set out to do, written before any model is asked: operator, parents,
-            inspirations, and how many programs the strategy had heard of
+            inspirations, the model if the strategy named one, and how many programs the strategy had heard of
 tells       the order in which the strategy heard of programs on train, with the chain of hashes
             that the archive's hash ends (evolve/archives/digest.py)
 replies     each answer of a model under the hash of model, parameters and messages, written in the
@@ -105,8 +105,8 @@ class Store(Reader):
 
     def add_ask(self, ask: Ask) -> None:
         """Record what an attempt sets out to do."""
-        values = (ask.program, ask.operator, json.dumps(ask.parents), json.dumps(ask.inspirations), ask.told)
-        self._db.write("INSERT OR REPLACE INTO asks VALUES (?, ?, ?, ?, ?)", values)
+        values = (ask.program, ask.operator, json.dumps(ask.parents), json.dumps(ask.inspirations), ask.told, ask.model)
+        self._db.write("INSERT OR REPLACE INTO asks VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def add_reply(self, recording: Recording) -> None:
         """Record what a model answered."""

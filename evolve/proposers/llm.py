@@ -96,7 +96,7 @@ class LLMProposer(Proposer):
         LLMFatal, BudgetExhausted
             If no model call can work, or be afforded, any more.
         """
-        llm = self._draw(proposal.number, rng)
+        llm = self._draw(proposal, rng)
         messages = render(self._problem, proposal, baselines=self.baselines)
         question = Question(llm.config.model, _parameters(llm), messages)
         recording = self.replies.find(proposal.number, question)
@@ -149,11 +149,11 @@ class LLMProposer(Proposer):
         hooks = [hook.name for hook in self._problem.hooks]
         return apply(proposal.parents[0].program.source, recording.text, hooks, cut=cut)
 
-    def _draw(self, number: int, rng: np.random.Generator) -> LLM:
-        """The model that was asked in this attempt before, else one of those that are not out."""
-        asked = self._asked(number)
+    def _draw(self, proposal: Proposal, rng: np.random.Generator) -> LLM:
+        """The model that this attempt asked before; else the one it names, or any, of those that are not out."""
+        asked = self._asked(proposal.number)
         for llm in self._llms:
-            if llm.config.model == asked:
+            if llm.config.model == asked or (not asked and llm.config.model == proposal.model and not llm.out):
                 return llm
         left = [number for number, llm in enumerate(self._llms) if not llm.out]
         if not left:

@@ -66,6 +66,12 @@ def test_whatever_is_killed_the_provider_never_charges_more_than_the_cap(tmp_pat
         assert store.meta("status").startswith("budget exhausted")
         assert total <= store.spend()["openai/scripted"]["usd"] <= CAP
         assert store.in_flight()["calls"] == 0
+        before = store.archive_hash()
+    # what was lost, asked again and cut off by the cap is in the record too
+    code, _, err = finish(evolve("replay", folder, "--out", tmp_path / "again"))
+    assert code == 0, err
+    with Store(tmp_path / "again") as store:
+        assert store.archive_hash() == before
 
 
 def test_calls_under_way_at_an_interrupt_are_journalled_with_what_they_may_have_cost(tmp_path, flags, call):

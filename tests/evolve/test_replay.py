@@ -157,9 +157,11 @@ def test_a_genetic_run_replays_with_a_program_that_was_imported(call, tmp_path):
     assert found(tmp_path / "again") == found(folder)
 
 
-def test_a_cassette_repeats_a_deterministic_run_and_holds_no_key(tmp_path):
+# one ends when its evaluations are done, the other when no call can be afforded
+@pytest.mark.parametrize("caps", [("--evaluations", 8), ("--evaluations", 60, "--max-calls", 9)])
+def test_a_cassette_repeats_a_deterministic_run_and_holds_no_key(tmp_path, caps):
     with model() as server:
-        code, _, err = finish(search(tmp_path / "run", server, "--evaluations", 8, "--deterministic"))
+        code, _, err = finish(search(tmp_path / "run", server, *caps, "--deterministic"))
     assert code == 0, err
     code, out, err = finish(evolve("cassette", tmp_path / "run", "-o", tmp_path / "tape.jsonl"))
     assert code == 0, err
