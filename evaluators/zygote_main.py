@@ -128,6 +128,7 @@ class Zygote:
         """Import, load instances, compile what all programs share; then say how solutions look."""
         # Here, not above: numba takes longer to import than everything before.
         from evaluators import warmup, wire, worker
+        from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
         module, _, function = self._settings["task"].partition(":")
@@ -139,6 +140,7 @@ class Zygote:
         for split in self._settings["splits"]:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
+        prepare_primitives()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -166,7 +168,7 @@ class Zygote:
         from evaluators.worker import Order
 
         limits = self._settings
-        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"])
+        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"], limits["lowered"])
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
