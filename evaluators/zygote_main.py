@@ -54,7 +54,6 @@ def main(descriptor: int, parent: int) -> None:
             _say(control, missing=missing)
             return
         seal.volunteer_for_oom_killer()
-        seal.volunteer_for_oom_killer()
         seal.prepare()
         hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
         zygote = Zygote(control, lines, settings, hideout)
