@@ -22,6 +22,7 @@ class Ok:
     raw: Mapping[str, list[float]]
     fingerprint: str = ""  # digest of the decisions on the problem's probe instances
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds by step: compile_s, run_s, ...
+    compiler: str = ""  # numba or lowered: which way the program was compiled; not stored
     kind: ClassVar[str] = "ok"
 
 

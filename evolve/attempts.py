@@ -181,6 +181,8 @@ class Attempts:
             said = getattr(last, "reason", "")
             self.stopped = f"stopped: {self.found.refusals} refusals in a row, the last: {said}"
             return False
+        if self.budget.remaining()["seconds"] == 0:
+            self.stopped = "seconds spent"
         return self.budget.affords(evaluations=1)
 
     # one attempt
@@ -207,7 +209,7 @@ class Attempts:
         ask, told = self._asks.get(number), self.found.candidates
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
-            return Proposal(ask.operator, tuple(parents), tuple(others), number=number)
+            return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
         view = self.found.view(self.proposer.operators, len(self._pending))
         answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
@@ -219,6 +221,7 @@ class Attempts:
             parents=tuple(c.program.id for c in proposal.parents),
             inspirations=tuple(c.program.id for c in proposal.inspirations),
             told=len(told),
+            model=proposal.model,
         )
         if not self.proposer.immediate:
             with self.store.transaction():

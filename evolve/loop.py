@@ -86,9 +86,11 @@ class Search:
     def _restore(self) -> None:
         """Tell the strategy again what the journal says it heard."""
         outcomes, programs = self.store.outcomes("train"), {p.id: p for p in self.store.programs()}
-        self.found.valid = {i: o for i, o in self.store.outcomes("valid").items() if isinstance(o, Ok)}
         for identifier in self.store.tells():
             self.found.hear(Candidate(programs[identifier], outcomes[identifier]))
+        # a report that was cut short has read procedures there, which are no candidates
+        valid = self.store.outcomes("valid").items()
+        self.found.valid = {i: o for i, o in valid if i in self.found.candidates and isinstance(o, Ok)}
         self.attempts.restore(programs)
         self._started -= self.store.meta("elapsed_s", 0.0)
 
@@ -143,7 +145,7 @@ class Search:
         with self.store.transaction():
             self.store.add_outcome(candidate.program.id, "train", candidate.outcome)
             self.store.add_tell(candidate.program.id, self.found.chain)
-            self.store.set_meta("guide", [c.program.id for c in self.found.guide.members])
+            self._journal_fronts()
             self.store.set_meta("elapsed_s", time.monotonic() - self._started)
         if candidate.program.origin != "baseline" and self.found.is_best(candidate):
             await self._validate(candidate)
@@ -165,8 +167,14 @@ class Search:
         """Read valid for the best on train and the whole front: the champion is the best there."""
         self.notify("selecting on valid")
         await asyncio.gather(*(self._validate(candidate) for candidate in self.found.finalists(FINALISTS)))
-        self.store.set_meta("champion", self.found.champion)
-        self.store.set_meta("front", [c.program.id for c in self.found.archive.members])
+        with self.store.transaction():
+            self.store.set_meta("champion", self.found.champion)
+            self._journal_fronts()
+
+    def _journal_fronts(self) -> None:
+        """Write down who is on which front, so that whoever looks into the run need not read all of it."""
+        for name, archive in (("front", self.found.archive), ("guide", self.found.guide)):
+            self.store.set_meta(name, [candidate.program.id for candidate in archive.members])
 
     async def outcome_on(self, program: Program, split: str) -> Outcome:
         """Outcome of a program, or of a procedure among the baselines, on any split; journalled."""
