@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from evaluators.audit import Auditor
 from evaluators.evaluator import Evaluator, solve_procedure
 from evaluators.outcome import Ok, Outcome, Rejected
 from evolve.attempts import Attempts
@@ -64,14 +65,18 @@ class Search:
     def __post_init__(self) -> None:
         self.found = Findings(self.problem, self.strategy)
         self.attempts = Attempts(self.store, self.found, self.evaluator, self.proposer, self.budget, self.record)
+        self._auditor = Auditor(self.evaluator)
         self._started = time.monotonic()
 
     async def run(self) -> None:
         """Everything from the first baseline to the champion; continues what the store holds."""
-        self._restore()
-        await self._seed()
-        await self._evolve()
-        await self._select()
+        try:
+            self._restore()
+            await self._seed()
+            await self._evolve()
+            await self._select()
+        finally:
+            await self._auditor.close()
 
     @property
     def stopped(self) -> str:
@@ -119,7 +124,13 @@ class Search:
             await self.attempts.cancel()
 
     async def _settle(self, candidate: Candidate, reservation: Reservation) -> None:
-        """Tell a candidate; a refusal gives its reserved evaluation back."""
+        """Tell a candidate; a refusal gives its reserved evaluation back.
+
+        Whatever would enter the front is audited first.
+        """
+        if isinstance(candidate.outcome, Ok) and self.found.would_enter(candidate):
+            outcome = await self._auditor.audit(candidate.program.source, "train", candidate.outcome)
+            candidate = Candidate(candidate.program, outcome)
         if isinstance(candidate.outcome, Rejected):
             reservation.release()
         else:

@@ -58,10 +58,15 @@ def read(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInstance(f"{path}: not a readable TOML file ({error})") from None
+    check_tables(content, path)
+    return content
+
+
+def check_tables(content: Mapping[str, Any], path: Path, place: str = "") -> None:
+    """Raise BadInstance for the first entry that is not a table."""
     for name, table in content.items():
         if not isinstance(table, dict):
-            raise BadInstance(f"{path}, {name}: must be a table [{name}], got {table!r}")
-    return content
+            raise BadInstance(f"{path}, {place}{name}: must be a table [{place}{name}], got {table!r}")
 
 
 def spelled_out(content: Mapping[str, Any], key: str) -> str:

@@ -49,6 +49,8 @@ class Engine(NamedTuple):
     step_s: float  # scheduling, sampling, output: once per step
     sequence_s: float  # per sequence of a step
     launch_per_layer_s: float  # CPU time to launch a layer's kernels; hidden while the GPU is slower
+    prefill_launch_per_layer_s: float  # the same, in steps that compute prompt tokens
+    gap_per_layer_s: float  # the GPU idles between kernels that are launched one by one
 
 
 _GROUPS = Rule("three numbers > 0, for 2, 4 and 8 GPUs", length=3)
@@ -71,7 +73,7 @@ DEVICE_RULES = {
     "allreduce_bytes_per_s": _GROUPS,
     "send_bytes_per_s": _POSITIVE,
 }
-ENGINE_RULES = {"step_s": _NOT_NEGATIVE, "sequence_s": _NOT_NEGATIVE, "launch_per_layer_s": _NOT_NEGATIVE}
+ENGINE_RULES = dict.fromkeys(Engine._fields[1:], _NOT_NEGATIVE)
 
 
 class DeviceRecord(NamedTuple):
@@ -82,15 +84,16 @@ class DeviceRecord(NamedTuple):
     sources: dict[str, str]  # number -> where it comes from
 
 
-def read_devices(path: Path, base: dict[str, DeviceRecord] | None = None) -> dict[str, DeviceRecord]:
-    """Devices of a TOML file by name; ``base`` are those that ``like`` may name.
+def devices_of(
+    content: dict[str, Any], path: Path, base: dict[str, DeviceRecord] | None = None
+) -> dict[str, DeviceRecord]:
+    """Devices by name from the tables of a file; ``base`` are those that ``like`` may name.
 
     Raises
     ------
     BadInstance
         If a number is missing, unknown or breaks its rule; the message names file, key and rule.
     """
-    content = read(path)
     known = dict(base or {})
     found: dict[str, DeviceRecord] = {}
     for name, table in content.items():
@@ -103,7 +106,7 @@ def _device(
     content: dict[str, Any], path: Path, name: str, table: dict[str, Any], known: dict[str, DeviceRecord]
 ) -> DeviceRecord:
     entries: dict[str, Entry] = {}
-    refuse_unknown(path, name, table, {"aliases": None, "like": None, **DEVICE_RULES})
+    refuse_unknown(path, name, table, dict.fromkeys(("aliases", "like", *DEVICE_RULES)))
     if "like" in table:
         start = find_device(table["like"], known, f"{path}, {name}.like: ")
         entries = {key: Entry(getattr(start.device, key), f"as {start.device.name}") for key in DEVICE_RULES}
@@ -129,26 +132,38 @@ def find_device(name: str, known: dict[str, DeviceRecord], place: str = "") -> D
     raise BadInstance(place + unknown("device", str(name), known))
 
 
-def read_engines(path: Path) -> dict[str, tuple[Engine, dict[str, str]]]:
-    """Engines of a TOML file by name, with the source of each number."""
-    content = read(path)
+class EngineRecord(NamedTuple):
+    """An engine with the source of each of its numbers."""
+
+    engine: Engine
+    sources: dict[str, str]
+
+
+def engines_of(content: dict[str, Any], path: Path) -> dict[str, EngineRecord]:
+    """Engines by name from the tables of a file.
+
+    Raises
+    ------
+    BadInstance
+        If a number is missing, unknown or negative.
+    """
     found = {}
     for name, table in content.items():
         if name == "sources":
             continue
-        refuse_unknown(path, name, table, ENGINE_RULES)
+        refuse_unknown(path, name, table, dict.fromkeys(ENGINE_RULES))
         missing = [key for key in ENGINE_RULES if key not in table]
         if missing:
             raise BadInstance(f"{path}, {name}.{missing[0]}: missing; an engine needs {', '.join(ENGINE_RULES)}")
         entries = {key: entry(content, path, name, key, table[key], rule) for key, rule in ENGINE_RULES.items()}
         engine = Engine(name, **{key: float(e.value) for key, e in entries.items()})
-        found[name] = engine, {key: e.source for key, e in entries.items()}
+        found[name] = EngineRecord(engine, {key: e.source for key, e in entries.items()})
     return found
 
 
 # read at import: a sealed worker cannot open files
-DEVICES = read_devices(HERE / "devices.toml")
-ENGINES = read_engines(HERE / "engines.toml")
+DEVICES = devices_of(read(HERE / "devices.toml"), HERE / "devices.toml")
+ENGINES = engines_of(read(HERE / "engines.toml"), HERE / "engines.toml")
 DEFAULT_ENGINE = "vllm-0.19"
 
 
@@ -163,4 +178,4 @@ def engine(name: str | Engine = DEFAULT_ENGINE) -> Engine:
         return name
     if name not in ENGINES:
         raise BadInstance(unknown("engine", name, ENGINES))
-    return ENGINES[name][0]
+    return ENGINES[name].engine

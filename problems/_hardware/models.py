@@ -101,15 +101,16 @@ class ModelRecord(NamedTuple):
     source: str
 
 
-def read_models(path: Path, base: dict[str, ModelRecord] | None = None) -> dict[str, ModelRecord]:
-    """Models of a TOML file by name; ``base`` are those that ``like`` may name.
+def models_of(
+    content: dict[str, Any], path: Path, base: dict[str, ModelRecord] | None = None
+) -> dict[str, ModelRecord]:
+    """Models by name from the tables of a file; ``base`` are those that ``like`` may name.
 
     Raises
     ------
     BadInstance
         If a number is missing, unknown or impossible; the message names file, key and rule.
     """
-    content = read(path)
     known = dict(base or {})
     found: dict[str, ModelRecord] = {}
     for name, table in content.items():
@@ -170,7 +171,7 @@ def find_model(name: str, known: dict[str, ModelRecord], place: str = "") -> Mod
 
 
 # read at import: a sealed worker cannot open files
-MODELS = read_models(HERE / "models.toml")
+MODELS = models_of(read(HERE / "models.toml"), HERE / "models.toml")
 
 
 def model(name: str | Model) -> Model:

@@ -38,6 +38,7 @@ class StepCost(NamedTuple):
     launch_s: float  # CPU time to launch the kernels; a step is no faster
     step_s: float  # engine overhead per step
     sequence_s: float  # engine overhead per decoding sequence
+    prefill_launch_s: float = 0.0  # launch time of steps that compute prompt tokens, where it is longer
 
 
 @inlined
@@ -75,7 +76,8 @@ def step_seconds(
     emitting = decode_requests + (1 if prefill_tokens > 0 else 0)
     gpu = tabulated(cost.layers_s, tokens) + tabulated(cost.head_s, emitting) + cost.attention_floor_s
     gpu += cost.prefill_pair_s * prefill_context + cost.decode_context_s * decode_context
-    return max(gpu, cost.launch_s) + cost.step_s + cost.sequence_s * decode_requests
+    launch = max(cost.launch_s, cost.prefill_launch_s) if prefill_tokens > 0 else cost.launch_s
+    return max(gpu, launch) + cost.step_s + cost.sequence_s * decode_requests
 
 
 def step_cost(
@@ -125,8 +127,9 @@ def step_cost(
         head_s=np.ascontiguousarray(head),
         prefill_pair_s=share * pair_flops / (on.peak_flops * on.attention_flops_efficiency),
         decode_context_s=share * decode,
-        attention_floor_s=share * of.layers * on.attention_floor_s,
+        attention_floor_s=share * of.layers * (on.attention_floor_s + extra.gap_per_layer_s),
         launch_s=share * of.layers * extra.launch_per_layer_s,
+        prefill_launch_s=share * of.layers * extra.prefill_launch_per_layer_s,
         step_s=extra.step_s,
         sequence_s=extra.sequence_s,
     )

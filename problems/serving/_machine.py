@@ -28,7 +28,15 @@ TICK = 3  # an idle instance looks at a queue again after this
 SWAP_BLOCK = 4  # moving a block to the host or back; negative: preempted requests are recomputed
 TIMES = 5
 
-_COST = ("prefill_pair_s", "decode_context_s", "attention_floor_s", "launch_s", "step_s", "sequence_s")
+_COST = (
+    "prefill_pair_s",
+    "decode_context_s",
+    "attention_floor_s",
+    "launch_s",
+    "step_s",
+    "sequence_s",
+    "prefill_launch_s",
+)
 
 
 class Serving(NamedTuple):
@@ -37,7 +45,7 @@ class Serving(NamedTuple):
     requests: Requests
     layers_s: np.ndarray  # float64, as in StepCost
     head_s: np.ndarray  # float64, as in StepCost
-    cost: np.ndarray  # (6,) float64, its scalars, in the order of _COST
+    cost: np.ndarray  # (7,) float64, its scalars, in the order of _COST
     token_s: np.ndarray  # (1,) float64, what one more token adds to a large step
     limit: np.ndarray  # (LIMITS,) int64
     time_s: np.ndarray  # (TIMES,) float64
@@ -161,6 +169,7 @@ def unpack_cost(data: Serving) -> StepCost:
         data.cost[3],
         data.cost[4],
         data.cost[5],
+        data.cost[6],
     )
 
 
