@@ -20,9 +20,7 @@ ALIBABA = f"{GITHUB}/alibaba/clusterdata"
 ALIBABA_NODES = f"{ALIBABA}/0c9677bb156ded9c63ca40d9aa54cd31d3e75061/cluster-trace-gpu-v2023/csv"
 ALIBABA_PODS = f"{ALIBABA}/50a91c7c74abe3b658188dc78ac1dd302970d40c/cluster-trace-gpu-v2023/csv"
 SPOT = f"{GITHUB}/skypilot-org/spot-traces/b26631383e2b5f5b48a3d700b92ed133edaf452e/availability/1-node/aws-02-15-2023"
-SPOT_ZONES = [
-    f"us-{zone}" for zone in "east-1a east-1c east-1d east-1f east-2a east-2b west-2a west-2b west-2c".split()
-]
+SPOT_ZONES = {"us-east-1": "acdf", "us-east-2": "ab", "us-west-2": "abc"}
 
 
 class File(NamedTuple):
@@ -246,7 +244,7 @@ DATASETS = (
         "none upstream; cite",
         "https://github.com/skypilot-org/spot-traces",
         "nine files",
-        tuple(File(f"{SPOT}/{zone}_v100_1.json") for zone in SPOT_ZONES),
+        tuple(File(f"{SPOT}/{region}{zone}_v100_1.json") for region, zones in SPOT_ZONES.items() for zone in zones),
     ),
     Dataset(
         "alibaba-gpu-2023",
