@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor
+from evaluators import doctor, pages
 
 if TYPE_CHECKING:
     from evaluators.worker import Case, Order, Prepared, Task
@@ -121,7 +121,7 @@ class Zygote:
         # Here, not above: numba takes longer to import than everything before.
         import numba
 
-        from evaluators import warmup, wire, worker
+        from evaluators import native, warmup, wire, worker
         from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
@@ -135,6 +135,7 @@ class Zygote:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
         prepare_primitives()
+        native.prepare()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -144,6 +145,7 @@ class Zygote:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
+        pages.gather()
         _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "numba": numba.__version__})
 
     def _cases(self, instances: Any) -> list[Case]:
