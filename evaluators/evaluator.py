@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from evaluators import wire
+from evaluators import seal, wire
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
 from evaluators.policy import Rejection, admit
@@ -21,7 +22,12 @@ from evaluators.zygote import Ended, LayersMissing, Zygote, ZygoteLost
 from problems import registry
 from problems.problem import Instance, Problem
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
+
+
+Kind = TypeVar("Kind", bound="Evaluator")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -112,6 +118,10 @@ class Evaluator:
             self.limits,
         )
         try:
+            seal.disabled()
+        except ValueError as error:
+            raise SandboxUnavailable(str(error)) from None
+        try:
             await zygote.start(self._loaded)
         except LayersMissing as missing:
             layers = ", ".join(missing.args)
@@ -119,7 +129,21 @@ class Evaluator:
                 f"this machine lacks a layer of the sandbox: {layers} (see: evolve doctor); "
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
+        if zygote.missing and self._zygote is None:
+            _log.warning(
+                "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
+            )
         self._zygote, self._layout = zygote, zygote.layout
+
+    def beside(self, kind: type[Kind]) -> Kind:
+        """Another evaluator of the same problem with the same settings, not started."""
+        return kind(
+            self.problem,
+            decoder=self.decoder,
+            workers=self._workers,
+            limits=self.limits,
+            allow_weak_sandbox=self._weak,
+        )
 
     async def close(self) -> None:
         """End the zygote and every worker; evaluations under way are abandoned."""

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from numba import types
 from one_machine import PROBLEM, Job, Machine
 from plain import plain
-from programs import programs
+from scalar_programs import programs
 
 from evaluators.compile import THETA, CompileFailure, compile_hooks, compile_program, hook_signature, simulate
 from evaluators.lower import NotLowered, lower
