@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import Ok, Outcome, OutOfMemory, Rejected, TimedOut
+from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
 from evolve.errors import UserError
 from evolve.program import Candidate, Program
 from evolve.store import Store
 from problems.problem import Objective
 
 _SPLITS = ("train", "valid")
+# Failures that another machine may not repeat: limits, and audits that compare two evaluations.
+_OF_THE_MACHINE = (TimedOut, OutOfMemory, NonDeterministic, Anticipative)
 
 
 class Record:
@@ -79,9 +81,9 @@ class RecordedEvaluator(Evaluator):
     record: Record
 
     async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
-        """Like Evaluator.evaluate; a program that ran into a limit then does so again."""
+        """Like Evaluator.evaluate; a limit or an audit that a program failed then it fails again."""
         recorded = self.record.outcome(source, split)
-        if isinstance(recorded, TimedOut | OutOfMemory):
+        if isinstance(recorded, _OF_THE_MACHINE):
             return recorded
         outcome = await super().evaluate(source, split, probe=probe)
         return outcome if recorded is None else measured(outcome, recorded, self.problem.objectives)
@@ -89,7 +91,7 @@ class RecordedEvaluator(Evaluator):
 
 def measured(now: Outcome, recorded: Outcome, objectives: Sequence[Objective]) -> Outcome:
     """An outcome with the decision times, or the limit it ran into, of the machine that was recorded."""
-    if isinstance(recorded, TimedOut | OutOfMemory):
+    if isinstance(recorded, _OF_THE_MACHINE):
         return recorded
     if not isinstance(now, Ok) or not isinstance(recorded, Ok):
         return now

@@ -15,9 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from problems.claims import Claim
 
 Direction = Literal["min", "max"]
 ReferenceKind = Literal["optimum", "best known", "lower bound"]
@@ -208,6 +211,7 @@ class Problem:
     read: Callable[[Path], Sequence[Instance]]  # the problem's public text format; raises BadInstance
     format: str  # that format in one line
     hidden: Hidden | None = None  # of an online problem: what hooks must not know, and the test that they do not
+    claims: tuple[Claim, ...] = ()  # what papers say of the baselines, see claims.py
 
     @property
     def name(self) -> str:

@@ -20,7 +20,9 @@ from problems.serving._engine_state import State
 from problems.serving._machine import Serving
 from problems.serving._requests import Requests
 
-if numba.config.DISABLE_JIT:
+_config: Any = numba.config
+
+if _config.DISABLE_JIT:
 
     def borrow(array: np.ndarray) -> np.ndarray:
         """The array itself: plain Python has no such cost."""

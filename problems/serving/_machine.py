@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._hardware.devices import DEFAULT_ENGINE
 from problems._hardware.step_cost import COARSE, StepCost, kv_capacity_tokens, step_cost
 from problems._jit import inlined
 from problems.serving._requests import Requests
@@ -74,19 +75,45 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
     ValueError
         If a limit is not positive, a request can never fit, or the horizon comes before the last arrival.
     """
+    _check_host(cost, limits)
+    _check_fit(requests, limits)
+    whole = ("block_tokens", "blocks", "max_running", "max_prefill", "max_output", "patience")
+    seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s")
+    data = Serving(
+        requests=requests,
+        layers_s=np.array(cost.layers_s, dtype=np.float64),
+        head_s=np.array(cost.head_s, dtype=np.float64),
+        cost=np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
+        token_s=np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
+        limit=np.array([getattr(limits, name) for name in whole], dtype=np.int64),
+        time_s=np.array([getattr(limits, name) for name in seconds], dtype=np.float64),
+    )
+    for array in data[1:]:
+        array.setflags(write=False)
+    return data
+
+
+def _check_host(cost: StepCost, limits: Limits) -> None:
     for name in ("blocks", "block_tokens", "max_running", "max_prefill", "max_output", "patience", "tick_s"):
         if not (value := getattr(limits, name)) > 0:
             raise ValueError(f"{name} must be positive, got {value}")
     for name in ("decision_s", "candidate_s"):
         if not 0 <= (value := getattr(limits, name)) < np.inf:
             raise ValueError(f"{name} must be finite and not negative, got {value}")
+    if limits.block_tokens & (limits.block_tokens - 1):
+        raise ValueError(f"block_tokens must be a power of two, got {limits.block_tokens}")
     for name in ("layers_s", "head_s", *_COST):
         if not (np.isfinite(value := np.asarray(getattr(cost, name))) & (value >= 0)).all():
             raise ValueError(f"{name} of the step cost must be finite and not negative")
-    if not requests.arrival_s[-1] < limits.horizon_s < np.inf:
-        raise ValueError(
-            f"horizon_s must be after the last arrival at {requests.arrival_s[-1]}, got {limits.horizon_s}"
-        )
+    fixed = cost.attention_floor_s + cost.launch_s + cost.step_s
+    if fixed + cost.layers_s[1] + cost.head_s[1] <= 0.0:
+        raise ValueError("a step must take time, got a step cost of zero")
+
+
+def _check_fit(requests: Requests, limits: Limits) -> None:
+    last = requests.arrival_s[-1]
+    if not last < limits.horizon_s < np.inf:
+        raise ValueError(f"horizon_s must be after the last arrival at {last}, got {limits.horizon_s}")
     for i in np.flatnonzero(requests.output_tokens > limits.max_output)[:1]:
         raise ValueError(
             f"output_tokens must be at most max_output = {limits.max_output}, got {requests.output_tokens[i]} at "
@@ -99,41 +126,6 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
             f"prompt and longest output must fit the KV cache of {capacity} tokens, got {needed[i]} at request {i}: "
             "use a larger device, a smaller model, or drop the request"
         )
-    if limits.block_tokens & (limits.block_tokens - 1):
-        raise ValueError(f"block_tokens must be a power of two, got {limits.block_tokens}")
-    if step_is_free(cost):
-        raise ValueError("a step must take time, got a step cost of zero")
-    data = Serving(
-        requests=requests,
-        layers_s=np.array(cost.layers_s, dtype=np.float64),
-        head_s=np.array(cost.head_s, dtype=np.float64),
-        cost=np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
-        token_s=np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
-        limit=np.array(
-            [
-                limits.block_tokens,
-                limits.blocks,
-                limits.max_running,
-                limits.max_prefill,
-                limits.max_output,
-                limits.patience,
-            ],
-            dtype=np.int64,
-        ),
-        time_s=np.array(
-            [limits.horizon_s, limits.decision_s, limits.candidate_s, limits.tick_s, limits.swap_block_s],
-            dtype=np.float64,
-        ),
-    )
-    for array in data[1:]:
-        array.setflags(write=False)
-    return data
-
-
-def step_is_free(cost: StepCost) -> bool:
-    """Whether some step of one token takes no time: then a simulation need not end."""
-    fixed = cost.attention_floor_s + cost.launch_s + cost.step_s
-    return bool(fixed + cost.layers_s[1] + cost.head_s[1] <= 0.0)
 
 
 class Host(NamedTuple):
@@ -144,6 +136,7 @@ class Host(NamedTuple):
     tp: int = 1
     share: float = 1.0
     max_output: int = 1024
+    engine: str = DEFAULT_ENGINE
 
     def __str__(self) -> str:
         return f"{self.device}{f' x{self.tp}' if self.tp > 1 else ''}, {self.model}"
@@ -160,7 +153,7 @@ def on_host(requests: Requests, host: Host, horizon_s: float) -> Serving:
     if not 0 < host.share <= 1:
         raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
     blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
-    cost = step_cost(host.device, host.model, host.tp)
+    cost = step_cost(host.device, host.model, host.tp, engine=host.engine)
     return make_instance(requests, cost, Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output))
 
 

@@ -10,13 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._hardware.step_cost import step_seconds
-from problems._jit import kernel
+from problems._hardware.step_cost import StepCost, step_seconds
+from problems._jit import inlined, kernel
 from problems.problem import Infeasible
+from problems.serving._borrow import borrow, borrow_data
 from problems.serving._engine import Timeline
+from problems.serving._ledger import (
+    DONE,
+    RUNNING,
+    WAITING,
+    Ledger,
+    emit,
+    held,
+    load,
+    open_ledger,
+    start,
+    stop,
+)
 from problems.serving._log import ADMIT, EVICT, KIND_BITS, PREFILL_SHIFT, REPEAT_BITS, REPEAT_SHIFT, STEP, WAIT
 from problems.serving._machine import (
-    BLOCK_TOKENS,
     BLOCKS,
     CANDIDATE,
     DECISION,
@@ -24,15 +36,14 @@ from problems.serving._machine import (
     MAX_PREFILL,
     MAX_RUNNING,
     PATIENCE,
-    SWAP_BLOCK,
     TICK,
     Serving,
     unpack_cost,
 )
 
-_TO_COME, _WAITING, _RUNNING, _DONE = 0, 1, 2, 3
-
-_FINE = 0
+_FINE, _NONSENSE, _NOT_WAITING, _NO_LOOK, _FULL, _NO_NEED, _EMPTY, _SHORT, _CHANGED, _NO_WAIT, _AFTER, _EARLY = range(
+    12
+)
 _BROKEN = (
     "",
     "entry {entry} is no entry of a log",
@@ -45,7 +56,7 @@ _BROKEN = (
     "entry {entry} goes on with a step when something has changed",
     "entry {entry} waits though a request runs, or none waits",
     "entry {entry} comes after the end",
-    "the log ends after entry {entry}, before the simulation does",
+    "the log ends before entry {entry}, and before the simulation does",
 )
 
 
@@ -59,172 +70,197 @@ class Replay(NamedTuple):
     finish_s: np.ndarray  # (n,) float64
     worst_gap_s: np.ndarray  # (n,) float64
     preemptions: np.ndarray  # (n,) int64
+    gap_s: np.ndarray  # float64, times between tokens, of all requests, if they are kept
+    generated: np.ndarray  # (n,) int64, tokens put out
+    now_s: float  # when the replay ended,
+    arrived: int  # and how many requests had arrived
+
+
+@inlined
+def _kind(ledger: Ledger, log: np.ndarray) -> int:
+    """Kind of the entry at hand; -1 after the last."""
+    p = ledger.book[0].entry
+    return log[p] & 3 if p < len(log) else -1
+
+
+@inlined
+def _arrive(data: Serving, ledger: Ledger) -> None:
+    """Queue what has come, and see whether the server looks at its queue now."""
+    book, arrival_s = ledger.book[0], data.requests.arrival_s
+    while book.come < len(arrival_s) and arrival_s[book.come] <= book.now_s:
+        ledger.job[book.come].status = WAITING
+        book.waiting += 1
+        book.come += 1
+        book.changed = 1
+    book.looks = 0
+    if book.changed == 1 or book.pure >= data.limit[PATIENCE]:
+        book.changed, book.pure = 0, 0
+        room = load(data, ledger).used < data.limit[BLOCKS] and book.running < data.limit[MAX_RUNNING]
+        if book.waiting > 0 and room:
+            book.looks = 1
+
+
+@inlined
+def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+    """Follow all admissions of a look."""
+    book = ledger.book[0]
+    if book.looks == 0:
+        return _FINE
+    book.debt_s += data.time_s[DECISION] + data.time_s[CANDIDATE] * book.waiting
+    used = load(data, ledger).used
+    while _kind(ledger, log) == ADMIT:
+        book.request = log[book.entry] >> KIND_BITS
+        if book.request >= len(ledger.job) or ledger.job[book.request].status != WAITING:
+            return _NOT_WAITING
+        used += held(data, ledger, book.request)
+        if book.running == data.limit[MAX_RUNNING] or used > data.limit[BLOCKS]:
+            return _FULL
+        start(data, ledger, book.request)
+        book.entry += 1
+    return _FINE
+
+
+@inlined
+def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+    """Follow all preemptions before a step."""
+    book = ledger.book[0]
+    while _kind(ledger, log) == EVICT:
+        book.request = log[book.entry] >> KIND_BITS
+        if book.request >= len(ledger.job) or ledger.job[book.request].status != RUNNING or book.running < 2:
+            return _NO_NEED
+        now = load(data, ledger)
+        if now.used + now.short <= data.limit[BLOCKS]:
+            return _NO_NEED
+        stop(data, ledger, book.request)
+        book.entry += 1
+    return _FINE
+
+
+@inlined
+def _compute(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> None:
+    """One step: tokens of prompts in order of admission, and one token for each decoding request, if any."""
+    book, pairs, budget, pure = ledger.book[0], 0.0, tokens, True
+    for k in range(book.running):
+        job = ledger.job[ledger.running[k]]
+        left = job.target - job.cached
+        job.emits = 0
+        if left > 0:
+            chunk = min(budget, left)
+            pairs += chunk * (job.cached + 0.5 * chunk)
+            budget -= chunk
+            job.cached += chunk
+            job.emits = 1 if chunk == left else 0
+            pure = False
+        elif decoding > 0:
+            job.cached += 1
+            job.emits = 1
+    book.now_s += step_seconds(cost, tokens, pairs, decoding, float(context)) + book.debt_s
+    book.debt_s = 0.0
+    kept = 0
+    for k in range(book.running):
+        r = ledger.running[k]
+        if ledger.job[r].emits == 1:
+            emit(data, ledger, r)
+        if ledger.job[r].status != DONE:
+            ledger.running[kept] = r
+            kept += 1
+    book.running = kept
+    if pure:
+        book.pure += 1
+    else:
+        book.changed = 1
+
+
+@inlined
+def _must_stop(data: Serving, ledger: Ledger) -> bool:
+    """Whether equal steps may not go on: something has changed, or is due."""
+    book, arrival_s = ledger.book[0], data.requests.arrival_s
+    if book.changed == 1 or book.now_s >= data.time_s[HORIZON]:
+        return True
+    if book.come < len(arrival_s) and book.now_s >= arrival_s[book.come]:
+        return True
+    return bool(book.waiting > 0 and book.pure >= data.limit[PATIENCE])
+
+
+@inlined
+def _steps(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
+    """Follow an entry of one step or more."""
+    book = ledger.book[0]
+    if _kind(ledger, log) != STEP:
+        return _EARLY if _kind(ledger, log) < 0 else _NO_LOOK if _kind(ledger, log) == ADMIT else _NONSENSE
+    entry = log[book.entry]
+    decode, repeats = (entry >> KIND_BITS) & 1, (entry >> REPEAT_SHIFT) & ((1 << REPEAT_BITS) - 1)
+    tokens = entry >> PREFILL_SHIFT
+    for step in range(max(repeats, 1)):
+        now = load(data, ledger)
+        empty = (decode == 1 and now.decoding == 0) or (decode == 0 and tokens == 0)
+        if empty or repeats < 1 or tokens > min(now.to_prefill, data.limit[MAX_PREFILL]):
+            return _EMPTY
+        if decode == 1 and now.used + now.short > data.limit[BLOCKS]:
+            return _SHORT
+        if repeats > 1 and (now.to_prefill > 0 or (step > 0 and _must_stop(data, ledger))):
+            return _CHANGED
+        if decode == 1:
+            _compute(data, cost, ledger, tokens, now.decoding, now.context)
+        else:
+            _compute(data, cost, ledger, tokens, 0, 0)
+    book.entry += 1
+    return _FINE
+
+
+@inlined
+def _wait(data: Serving, ledger: Ledger) -> int:
+    """Follow a tick of an idle server."""
+    book, arrival_s = ledger.book[0], data.requests.arrival_s
+    if book.running > 0 or book.waiting == 0:
+        return _NO_WAIT
+    until_s = arrival_s[book.come] if book.come < len(arrival_s) else np.inf
+    book.now_s = min(book.now_s + data.time_s[TICK], until_s)
+    book.debt_s = 0.0
+    book.changed = 1
+    book.entry += 1
+    return _FINE
+
+
+@inlined
+def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
+    """Follow a log to its end; the first broken rule."""
+    book, broken = ledger.book[0], _FINE
+    while broken == _FINE:
+        _arrive(data, ledger)
+        if book.done == len(ledger.job) or book.now_s >= data.time_s[HORIZON]:
+            return _FINE if book.entry == len(log) else _AFTER
+        broken = _admissions(data, ledger, log)
+        if broken == _FINE:
+            if book.running == 0 and book.waiting == 0:
+                book.now_s, book.debt_s = data.requests.arrival_s[book.come], 0.0
+            elif _kind(ledger, log) == WAIT:
+                broken = _wait(data, ledger)
+            else:
+                broken = _preemptions(data, ledger, log)
+                if broken == _FINE:
+                    broken = _steps(data, cost, ledger, log)
+    return broken
 
 
 @kernel
-def replay(data: Serving, log: np.ndarray) -> Replay:
+def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
     """Follow a log; the first broken rule ends it."""
-    requests, cost, n = data.requests, unpack_cost(data), len(data.requests.arrival_s)
-    block, blocks, n_running, n_done, come = data.limit[BLOCK_TOKENS], data.limit[BLOCKS], 0, 0, 0
-    first, finish, gap, last = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n), np.zeros(n)
-    status, cached, target, generated = (
-        np.zeros(n, np.int64),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.int64),
-    )
-    preemptions, running, swapped = (
-        np.zeros(n, np.int64),
-        np.empty(data.limit[MAX_RUNNING], np.int64),
-        np.zeros(n, np.bool_),
-    )
-    target[:] = requests.prompt_tokens
-    now, debt, changed, pure, waiting, p, broken, who = 0.0, 0.0, False, 0, 0, 0, _FINE, -1
-    while broken == _FINE:
-        while come < n and requests.arrival_s[come] <= now:
-            status[come], waiting, changed = _WAITING, waiting + 1, True
-            come += 1
-        if n_done == n or now >= data.time_s[HORIZON]:
-            break
-        used = 0
-        for k in range(n_running):
-            used += (max(cached[running[k]], target[running[k]]) + block - 1) // block
-        looks = False
-        if changed or pure >= data.limit[PATIENCE]:
-            changed, pure = False, 0
-            looks = waiting > 0 and n_running < data.limit[MAX_RUNNING] and used < blocks
-            if looks:
-                debt += data.time_s[DECISION] + data.time_s[CANDIDATE] * waiting
-        while looks and p < len(log) and log[p] & 3 == ADMIT and broken == _FINE:
-            who = log[p] >> KIND_BITS
-            if who < 0 or who >= n or status[who] != _WAITING:
-                broken = 2
-            else:
-                needed = (max(cached[who], target[who]) + block - 1) // block
-                if n_running == data.limit[MAX_RUNNING] or used + needed > blocks:
-                    broken = 4
-                else:
-                    if swapped[who]:
-                        debt += data.time_s[SWAP_BLOCK] * ((cached[who] + block - 1) // block)
-                        swapped[who] = False
-                    status[who], running[n_running] = _RUNNING, who
-                    used, waiting, n_running, p = used + needed, waiting - 1, n_running + 1, p + 1
-        if broken != _FINE:
-            break
-        if n_running == 0 and waiting == 0:
-            now, debt = requests.arrival_s[come], 0.0
-            continue
-        if p == len(log):
-            broken = 11
-            break
-        if log[p] == WAIT:
-            if n_running > 0 or waiting == 0:
-                broken = 9
-                break
-            until = requests.arrival_s[come] if come < n else np.inf
-            now, debt, changed, p = min(now + data.time_s[TICK], until), 0.0, True, p + 1
-            continue
-        while p < len(log) and log[p] & 3 == EVICT and broken == _FINE:
-            who, short = log[p] >> KIND_BITS, 0
-            for k in range(n_running):
-                r = running[k]
-                if cached[r] >= target[r] and cached[r] % block == 0:
-                    short += 1
-            if who < 0 or who >= n or status[who] != _RUNNING or n_running < 2 or used + short <= blocks:
-                broken = 5
-                break
-            used -= (max(cached[who], target[who]) + block - 1) // block
-            kept = 0
-            for k in range(n_running):
-                if running[k] != who:
-                    running[kept] = running[k]
-                    kept += 1
-            n_running, status[who], waiting, changed = kept, _WAITING, waiting + 1, True
-            preemptions[who] += 1
-            p += 1
-            if data.time_s[SWAP_BLOCK] < 0.0:
-                cached[who], target[who] = 0, requests.prompt_tokens[who] + generated[who]
-            elif cached[who] > 0:
-                swapped[who] = True
-                debt += data.time_s[SWAP_BLOCK] * ((cached[who] + block - 1) // block)
-        if broken != _FINE or p == len(log) or log[p] & 3 != STEP or n_running == 0:
-            if broken == _FINE:
-                broken = 11 if p == len(log) else 3 if log[p] & 3 == ADMIT else 1
-            break
-        decode = (log[p] >> KIND_BITS) & 1
-        repeats = (log[p] >> REPEAT_SHIFT) & ((1 << REPEAT_BITS) - 1)
-        tokens = log[p] >> PREFILL_SHIFT
-        for step in range(max(repeats, 1)):
-            used, short, decoders, context, to_prefill = 0, 0, 0, 0, 0
-            for k in range(n_running):
-                r = running[k]
-                used += (max(cached[r], target[r]) + block - 1) // block
-                if cached[r] >= target[r]:
-                    decoders += 1
-                    context += cached[r]
-                    if cached[r] % block == 0:
-                        short += 1
-                else:
-                    to_prefill += target[r] - cached[r]
-            empty = (decode == 1 and decoders == 0) or (decode == 0 and tokens == 0)
-            if empty or repeats < 1 or tokens < 0 or tokens > min(to_prefill, data.limit[MAX_PREFILL]):
-                broken = 6
-            elif decode == 1 and used + short > blocks:
-                broken = 7
-            elif repeats > 1 and (
-                to_prefill > 0
-                or (step > 0 and (changed or (come < n and now >= requests.arrival_s[come])))
-                or (step > 0 and (now >= data.time_s[HORIZON] or (waiting > 0 and pure >= data.limit[PATIENCE])))
-            ):
-                broken = 8
-            if broken != _FINE:
-                break
-            pairs, budget, n_prefilling = 0.0, tokens, 0
-            if decode == 0:
-                decoders, context = 0, 0
-            for k in range(n_running):
-                r = running[k]
-                left = target[r] - cached[r]
-                if left > 0:
-                    n_prefilling += 1
-                    chunk = min(budget, left)
-                    pairs += chunk * (cached[r] + 0.5 * chunk)
-                    budget -= chunk
-                    cached[r] += chunk
-                    # negative once it emits, so that the two kinds are told apart below
-                    status[r] = -1 if chunk == left else -2
-            now += step_seconds(cost, tokens, pairs, decoders, float(context)) + debt
-            debt, kept = 0.0, 0
-            for k in range(n_running):
-                r = running[k]
-                emits = status[r] == -1
-                if status[r] == _RUNNING and decode == 1:
-                    cached[r] += 1
-                    emits = True
-                status[r] = _RUNNING
-                if emits:
-                    generated[r] += 1
-                    if generated[r] == 1:
-                        first[r] = now
-                    else:
-                        gap[r] = max(gap[r], now - last[r])
-                    last[r] = now
-                    if generated[r] == requests.output_tokens[r]:
-                        finish[r], status[r], changed = now, _DONE, True
-                        n_done += 1
-                        continue
-                running[kept] = r
-                kept += 1
-            n_running = kept
-            if n_prefilling > 0:
-                changed = True
-            else:
-                pure += 1
-        if broken == _FINE:
-            p += 1
-    if broken == _FINE and p < len(log):
-        broken = 10
-    return Replay(broken, p, who, first, finish, gap, preemptions)
+    opened, data = open_ledger(instance, keep_gaps), borrow_data(instance)
+    ledger = Ledger(borrow(opened.job), borrow(opened.book), borrow(opened.running), borrow(opened.gap_s))
+    broken = _follow(data, unpack_cost(data), ledger, log)
+    n = len(opened.job)
+    first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
+    preemptions, generated = np.empty(n, np.int64), np.empty(n, np.int64)
+    for r in range(n):
+        first[r] = opened.job[r].first_s
+        finish[r] = opened.job[r].finish_s
+        gap[r] = opened.job[r].gap_s
+        preemptions[r] = opened.job[r].preemptions
+        generated[r] = opened.job[r].generated
+    book, gaps = opened.book[0], opened.gap_s[: opened.book[0].gaps].copy()
+    times = (first, finish, gap)
+    return Replay(broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come)
 
 
 def verify(data: Serving, solution: Timeline) -> None:
@@ -246,7 +282,7 @@ def verify(data: Serving, solution: Timeline) -> None:
         raise Infeasible(f"log must be a list of int64, got {solution.log.dtype} of shape {solution.log.shape}")
     for p in np.flatnonzero((solution.log < 0) | ((solution.log & 3 == WAIT) & (solution.log != WAIT)))[:1]:
         raise Infeasible(f"log entry {p} is no entry of a log: {solution.log[p]}")
-    found = replay(data, np.ascontiguousarray(solution.log))
+    found = replay(data, np.ascontiguousarray(solution.log), False)
     if found.broken != _FINE:
         raise Infeasible(_BROKEN[found.broken].format(entry=found.entry, request=found.request))
     for name in ("first_token_s", "finish_s", "worst_gap_s"):

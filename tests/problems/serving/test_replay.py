@@ -26,7 +26,10 @@ def test_whatever_the_engine_does_is_verified_and_conserves_tokens(seed: int, co
     known = np.isfinite(found.finish_s)
     assert (found.first_token_s >= requests.arrival_s)[np.isfinite(found.first_token_s)].all()
     assert (found.finish_s >= found.first_token_s)[known].all()
-    again = replay(data, found.log)
+    again = replay(data, found.log, True)
+    if known.all():
+        assert len(again.gap_s) == (requests.output_tokens - 1).sum()
+        assert again.gap_s.sum() == pytest.approx((found.finish_s - found.first_token_s).sum())
     if not (again.preemptions > 0).any() and known.all():
         steps = found.log[found.log & 3 == 0]
         assert (steps >> 35).sum() == requests.prompt_tokens.sum()

@@ -1,18 +1,17 @@
-"""Prompts: what a model is shown of a problem, its baselines and a parent."""
+"""Prompts: what they say, what never changes within a run, what they leave out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from one_machine_prompts import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
+from one_machine import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
 
 from evaluators.outcome import Ok, TimedOut
 from evaluators.policy import admit
-from evolve import answers
+from evolve.operators import OPERATORS
 from evolve.program import Candidate, Program
-from evolve.proposers.llm import OPERATORS, render
+from evolve.prompt import BadTemplate, operators, render
 from evolve.strategies.strategy import Proposal
 from problems import registry
 
@@ -99,16 +98,46 @@ def test_every_problem_renders_and_its_example_is_admitted(name):
     problem = registry.load(name)
     rule = problem.rules[0]
     parent = Candidate(Program(0, rule.source, "baseline", rule.name), Ok({}, {}, {}, {}))
-    for operator in OPERATORS:
-        messages = render(problem, Proposal(operator, (parent,)), baselines=[parent])
+    for operator in operators():
+        parents = (parent,) * OPERATORS[operator].parents
+        messages = render(problem, Proposal(operator, parents), baselines=[parent])
         assert sum(len(message["content"]) for message in messages) < 30_000
     example = messages[0]["content"].split("An example of the form")[1].split("```python\n")[1].split("```")[0]
     admit(example, problem)
 
 
-def test_templates_are_shipped_with_the_package():
-    assert {path.name for path in (Path(answers.__file__).parent / "prompts").glob("*.md")} >= {
-        "system.md",
-        "rewrite.md",
-        "diff.md",
-    }
+def test_every_operator_but_those_of_trees_has_a_template():
+    assert set(operators()) == set(OPERATORS) - {"mutate"}
+
+
+@pytest.mark.parametrize("operator", operators())
+def test_every_operator_says_its_task_and_asks_for_an_idea_and_code(operator):
+    text = render(PROBLEM, Proposal(operator, PARENTS * 2), baselines=BASELINES)[1]["content"]
+    assert text.count("# Your task\n") == 1
+    assert "First say the idea in one or two sentences." in text
+    assert "```python" in text
+
+
+def test_a_trace_names_the_instances_on_which_the_parent_falls_behind():
+    text = user("reflect")
+    # 11 against 10 on the first; 23 against 29 on the second is ahead
+    assert "- instance 1 of 2: 11 % (spt 10)" in text.splitlines()
+    assert "instance 2 of 2" not in text
+
+
+def test_many_long_inspirations_are_cut_to_a_bounded_size():
+    long = [candidate(10 + k, ok(1.0, 1.0, 1.0), CHILD + f"# {k} " + "x" * 5000) for k in range(50)]
+    assert len(user(inspirations=long)) < 35_000
+    assert "# 0 x" in user(inspirations=long)
+
+
+def test_a_folder_of_ones_own_templates_comes_first(tmp_path):
+    (tmp_path / "whole.md").write_text("Answer in verse, then code: ```python")
+    assert "Answer in verse" in user("m1", templates=tmp_path)
+    assert "Answer in verse" not in user("m1")
+
+
+def test_a_template_that_cannot_be_rendered_is_named(tmp_path):
+    (tmp_path / "m1.md").write_text("{{ parents }}")
+    with pytest.raises(BadTemplate, match=r"cannot be rendered: 'parents' is undefined"):
+        user("m1", templates=tmp_path)
