@@ -87,10 +87,11 @@ IN_THE_HOOK = {
     "evaluates text": _body("return eval('1.0')", "'eval' is not admitted"),
     "opens a file": _body("return open('/etc/passwd')", "'open' is not admitted"),
     "imports inside": _body("import os\nreturn os.getpid()", ONLY_IMPORTS),
-    "leaves native code (objmode)": _body(
-        "from numba import objmode\nwith objmode(x='float64'):\n    x = 1.0\nreturn x",
+    "leaves native code (objmode)": Program(
+        "from numba import objmode\n\ndef priority(job, machine):\n    with objmode(x='float64'):\n"
+        "        x = float(len(open('/etc/passwd').read()))\n    return x\n",
         ONLY_IMPORTS,
-        "ok",
+        "compile_error|crashed",
     ),
     "prints": _body("print(job)\nreturn 1.0", "is not used", "ok|compile_error"),
     "keeps a count": _body("global COUNT\nCOUNT = 1.0\nreturn COUNT", "global is not admitted"),
