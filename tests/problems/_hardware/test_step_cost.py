@@ -183,3 +183,23 @@ def test_layer_groups_beat_chunks_where_experts_are_read_again():
         gain.append(chunks / layered)
     assert gain[0] > 1.3
     assert 1.0 < gain[1] < 1.1
+
+
+@given(
+    where=st.sampled_from(sorted(DEVICES)),
+    name=st.sampled_from(["Llama-2-7B", "Llama-3.1-8B", "Qwen2.5-32B", "Falcon-180B", "Mixtral-8x7B", "Qwen3-30B-A3B"]),
+    tokens=st.integers(1, 20_000),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_step_beats_peak_compute_or_bandwidth(where, name, tokens):
+    on, of = device(where), model(name)
+    seconds = step_seconds(step_cost(on, of, engine="kernels-only"), tokens, 0.0, 0, 0.0)
+    active = of.active_parameters - (1 if of.tied_embeddings else 2) * of.vocabulary * of.hidden
+    assert seconds >= 2 * active * tokens / (on.peak_flops * on.gemm_flops_efficiency)
+    # one token's experts at least
+    assert seconds >= BYTES * active / (on.bandwidth_bytes_per_s * on.gemm_bandwidth_efficiency)
+
+
+def test_room_for_cache_agrees_with_a_measured_run_on_a_small_gpu():
+    # a replayed vLLM run of Llama-3.1-8B on an RTX 4090 fits with 40,000 to 46,000 tokens
+    assert 40_000 <= kv_capacity_tokens("RTX-4090", DENSE) <= 46_000
