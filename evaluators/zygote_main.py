@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor, namespaces, seal
+from evaluators import doctor, namespaces, pages, seal
 
 if TYPE_CHECKING:
     from evaluators.namespaces import Hideout
@@ -126,7 +126,7 @@ class Zygote:
     def prepare(self, missing: list[str]) -> None:
         """Import, load instances, compile what all programs share; then say how solutions look."""
         # Here, not above: numba takes longer to import than everything before.
-        from evaluators import warmup, wire, worker
+        from evaluators import native, warmup, wire, worker
         from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
@@ -140,6 +140,7 @@ class Zygote:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
         prepare_primitives()
+        native.prepare()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -149,6 +150,7 @@ class Zygote:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
+        pages.gather()
         _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "missing": missing})
 
     def _cases(self, instances: Any) -> list[Case]:

@@ -157,7 +157,9 @@ TEXTS = {
     "is prose (F15)": Program("I think the best rule is SPT.", "not Python", "compile_error"),
     "is 10 MB long": Program(f"# {'x' * 10**7}\n{RULE}", "characters, more than", "compile_error"),
     "has an integer of 10,000 digits": _top(f"BIG = {'9' * 10_000}", "not Python|64 bits"),
-    "has a power tower": _body("return 9 ** 9 ** 9 ** 9", None, "compile_error|ok|non_finite|timed_out|crashed"),
+    "has a power tower": _body(
+        "return 9 ** 9 ** 9 ** 9", "does not fit in 64 bits", "compile_error|ok|non_finite|timed_out|crashed"
+    ),
     "has a giant tuple": _top(f"T = ({'1.0, ' * 9_000})", "more than the .* admitted"),
     "repeats a tuple": _body("return ((1.0,) * 10**9)[0]", None, "compile_error|out_of_memory|timed_out"),
     "nests tuples": _body(
