@@ -15,7 +15,7 @@ import pytest
 from conftest import Driver, children, is_alive, needs_sandbox
 from one_machine import PROBLEM
 
-from evaluators import launch, namespaces
+from evaluators import namespaces, seal
 from evaluators.evaluator import Evaluator, SandboxUnavailable
 from evaluators.limits import Limits
 from evaluators.outcome import Ok
@@ -183,16 +183,14 @@ def test_when_the_parent_is_killed_zygote_and_workers_die(tmp_path: Path, moment
 
 
 def test_a_missing_layer_is_refused_by_name_and_with_the_way_out(monkeypatch):
-    command = launch.command
-    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    monkeypatch.setenv(seal.SWITCH, "landlock")
     driver_of = Evaluator(PROBLEM, workers=1)
     with pytest.raises(SandboxUnavailable, match=r"landlock.*--allow-weak-sandbox"):
         asyncio.run(driver_of.start())
 
 
 def test_a_missing_layer_can_be_allowed(monkeypatch):
-    command = launch.command
-    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    monkeypatch.setenv(seal.SWITCH, "landlock")
     driver = Driver(Evaluator(PROBLEM, workers=1, allow_weak_sandbox=True))
     try:
         assert isinstance(driver.evaluate(RULE), Ok)
