@@ -38,6 +38,20 @@ def score(
     BoundBeaten
         If a verified solution beats a reference that is an optimum or a lower bound.
     """
+    raw = examine(problem, instances, solutions)
+    return raw if isinstance(raw, Infeasible) else summarise(problem, instances, raw, nanoseconds)
+
+
+def examine(
+    problem: Problem, instances: Sequence[Instance], solutions: Sequence[Any]
+) -> dict[str, list[float]] | Infeasible:
+    """Verify and measure one solution per instance: raw metrics in the order of the instances.
+
+    Raises
+    ------
+    BoundBeaten
+        If a verified solution beats a reference that is an optimum or a lower bound.
+    """
     raw: dict[str, list[float]] = {}
     for instance, solution in zip(instances, solutions, strict=True):
         try:
@@ -49,6 +63,13 @@ def score(
                 return Infeasible("verify", f"instance {instance.name}: {metric} is {value}")
             _check_bound(problem, instance, metric, value)
             raw.setdefault(metric, []).append(float(value))
+    return raw
+
+
+def summarise(
+    problem: Problem, instances: Sequence[Instance], raw: dict[str, list[float]], nanoseconds: Sequence[float]
+) -> Ok:
+    """Objectives from the raw metrics of a whole split."""
     decisions = [problem.decisions(instance.data) for instance in instances]
     names = {o.name: list(nanoseconds) if o.kind == "decision_time" else raw[o.of] for o in problem.objectives}
     objectives, values = {}, {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Ok, Outcome, OutOfMemory, Rejected, TimedOut
+from evaluators.racing import Race
 from evolve.errors import UserError
 from evolve.program import Program
 from evolve.store import Store
@@ -66,12 +67,12 @@ class RecordedEvaluator(Evaluator):
 
     record: Record
 
-    async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
+    async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
         """Like Evaluator.evaluate; a program that ran into a limit then does so again."""
         recorded = self.record.outcome(source, split)
         if isinstance(recorded, TimedOut | OutOfMemory):
             return recorded
-        outcome = await super().evaluate(source, split, probe=probe)
+        outcome = await super().evaluate(source, split, probe=probe, race=race)
         if not isinstance(outcome, Ok) or not isinstance(recorded, Ok):
             return outcome
         measured = [o.name for o in self.problem.objectives if o.kind == "decision_time"]
