@@ -29,7 +29,7 @@ async def assess(search: Search) -> dict[str, Any]:
     """
     problem = search.problem
     entrants = _entrants(search)
-    champion = search.champion
+    champion = search.found.champion
     best = _best_baseline(search)
     splits = {}
     # the shift suites shift the problem's own generator: they say nothing of a user's own instances
@@ -50,28 +50,28 @@ async def assess(search: Search) -> dict[str, Any]:
 
 def _entrants(search: Search) -> list[tuple[str, Program]]:
     """(role, program): champion, knee of the front, rules, and procedures that are not costly."""
-    champion = search.candidates[search.champion].program
-    knee = search.archive.knee()
+    champion = search.found.candidates[search.found.champion].program
+    knee = search.found.archive.knee()
     found = [("champion", champion)]
     if knee is not None and knee.program.origin != "baseline" and knee.program.id != champion.id:
         found.append(("knee", knee.program))
-    found += [("baseline", c.program) for c in search.baselines if c.program.id != champion.id]
+    found += [("baseline", c.program) for c in search.found.baselines if c.program.id != champion.id]
     known = {program.operator: program for program in search.store.programs() if program.origin == "procedure"}
     for baseline in search.problem.baselines:
         if baseline.is_rule or baseline.costly:
             continue
         program = known.get(baseline.name)
         if program is None:
-            program = Program(search.number(), "", "procedure", baseline.name, thought=baseline.title)
-            search.journal(program)
+            program = Program(search.attempts.number(), "", "procedure", baseline.name, thought=baseline.title)
+            search.attempts.journal(program)
         found.append(("procedure", program))
     return found
 
 
 def _best_baseline(search: Search) -> Program:
     primary = search.problem.primary
-    ranked = [c.program for c in search.baselines if c.program.id in search.valid]
-    return min(ranked, key=lambda p: (primary.loss(search.valid[p.id].objectives[primary.name]), p.id))
+    ranked = [c.program for c in search.found.baselines if c.program.id in search.found.valid]
+    return min(ranked, key=lambda p: (primary.loss(search.found.valid[p.id].objectives[primary.name]), p.id))
 
 
 async def _assess_split(

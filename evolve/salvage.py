@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evolve.database import locked, new_database
 from evolve.errors import UserError
-from evolve.store import Store, locked, new_database
+from evolve.store import Store
 
 _TABLES = ("meta", "programs", "outcomes", "asks", "texts", "replies", "tells", "spends")
 
@@ -67,7 +68,7 @@ def _is_whole(path: Path) -> bool:
 
 def _save(damaged: Path, out: Path) -> dict[str, int]:
     """Copy row by row what can be read; returns the number of rows by table."""
-    new_database(out / "run.sqlite")
+    new_database(out)
     saved = {}
     with (
         contextlib.closing(sqlite3.connect(damaged)) as old,

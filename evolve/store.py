@@ -20,55 +20,23 @@ spends      what an attempt cost: tokens (cached and reasoning ones among them),
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from evaluators.outcome import Outcome
 from evolve.archives.digest import archive_hash
 from evolve.cassette import Question, Recording
 from evolve.codec import dump_outcome, dumps, load_outcome
 from evolve.config import RunConfig
+from evolve.database import Database, new_database
 from evolve.errors import UserError
 from evolve.program import Program
 
 _SPEND = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "usd", "seconds")
-_SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE programs (
-    id INTEGER PRIMARY KEY, origin TEXT NOT NULL, operator TEXT NOT NULL, parents TEXT NOT NULL,
-    thought TEXT NOT NULL, source TEXT NOT NULL);
-CREATE TABLE outcomes (
-    program INTEGER NOT NULL REFERENCES programs, split TEXT NOT NULL, kind TEXT NOT NULL,
-    body TEXT NOT NULL, PRIMARY KEY (program, split)) WITHOUT ROWID;
-CREATE TABLE tells (position INTEGER PRIMARY KEY, program INTEGER NOT NULL UNIQUE REFERENCES programs);
-CREATE TABLE spends (
-    program INTEGER NOT NULL, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-    usd REAL NOT NULL, seconds REAL NOT NULL, reply TEXT NOT NULL);
-"""
-# What each version added to the one before; a new run is made of version 1 and all of them.
-_MIGRATIONS = {
-    2: """
-ALTER TABLE tells ADD COLUMN chain TEXT NOT NULL DEFAULT '';
-CREATE TABLE asks (
-    program INTEGER PRIMARY KEY, operator TEXT NOT NULL, parents TEXT NOT NULL, inspirations TEXT NOT NULL,
-    told INTEGER NOT NULL);
-CREATE TABLE texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE replies (
-    program INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, request TEXT NOT NULL,
-    reply TEXT NOT NULL, finish TEXT NOT NULL, error TEXT NOT NULL, usage TEXT NOT NULL);
-CREATE INDEX replies_by_key ON replies (key);
-CREATE INDEX outcomes_by_kind ON outcomes (split, kind);
-""",
-}
 
 
 class Ask(NamedTuple):
@@ -102,34 +70,7 @@ class Store:
         if not (folder / "run.toml").is_file() or not (folder / "run.sqlite").is_file():
             raise UserError(f"{folder}: not a run folder (it has no run.toml with run.sqlite); list runs: evolve runs")
         self.config = RunConfig.of_run(folder)
-        self._lock = _lock(folder) if writable else None
-        mode = "rw" if writable else "ro"
-        try:
-            self._db = sqlite3.connect(
-                f"file:{(folder / 'run.sqlite').absolute()}?mode={mode}", uri=True, isolation_level=None
-            )
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if writable:
-                self._db.execute("PRAGMA synchronous=FULL")
-            if 0 < version < _SCHEMA_VERSION:
-                self._migrate(version)
-                version = _SCHEMA_VERSION
-        except sqlite3.Error as error:
-            self._release()
-            raise self._unreadable(error) from None
-        if version != _SCHEMA_VERSION:
-            self._release()
-            raise UserError(
-                f"{folder / 'run.sqlite'}: schema {version}, this version of evolve reads {_SCHEMA_VERSION}"
-            )
-
-    def _migrate(self, version: int) -> None:
-        """Bring a run of an older version up to date; a reader does so through a writer."""
-        if self._lock is None:
-            Store(self.folder, writable=True).close()
-            return
-        for step in range(version + 1, _SCHEMA_VERSION + 1):
-            self._db.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step}; COMMIT;")
+        self._db = Database(folder, writable=writable)
 
     @classmethod
     def create(cls, config: RunConfig, versions: dict[str, str]) -> Store:
@@ -140,18 +81,15 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise UserError(f"{folder}: not empty; name another --out, or continue it: evolve resume {folder}")
-            new_database(folder / "run.sqlite")
+            new_database(folder)
             config.save(folder / "run.toml", versions)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}; name another --out") from None
-        except sqlite3.Error as error:
-            raise UserError(f"{folder}: cannot be written: {error}; name another --out") from None
         return cls(folder, writable=True)
 
     def close(self) -> None:
         """Release the lock and the database."""
         self._db.close()
-        self._release()
 
     def __enter__(self) -> Store:
         return self
@@ -159,12 +97,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Everything inside becomes true together, or not at all.
 
         Raises
@@ -172,21 +105,13 @@ class Store:
         UserError
             If it cannot be written, e.g. to a full disk; what was written before stands.
         """
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            with self._db:  # commits, or rolls back if anything is raised
-                yield
-        except sqlite3.Error as error:
-            raise UserError(
-                f"{self.folder / 'run.sqlite'}: cannot be written: {error}; everything up to here is kept: "
-                f"make room on the disk, then evolve resume {self.folder}"
-            ) from None
+        return self._db.transaction()
 
     # writing
 
     def add_program(self, program: Program) -> None:
         """Record (or replace) an attempt, before it is evaluated."""
-        self._db.execute(
+        self._db.write(
             "INSERT OR REPLACE INTO programs VALUES (?, ?, ?, ?, ?, ?)",
             (
                 program.id,
@@ -200,7 +125,7 @@ class Store:
 
     def add_outcome(self, program: int, split: str, outcome: Outcome) -> None:
         """Record (or replace) the outcome of a program on a split."""
-        self._db.execute(
+        self._db.write(
             "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)",
             (program, split, outcome.kind, dump_outcome(outcome)),
         )
@@ -208,17 +133,17 @@ class Store:
     def add_ask(self, ask: Ask) -> None:
         """Record what an attempt sets out to do."""
         values = (ask.program, ask.operator, json.dumps(ask.parents), json.dumps(ask.inspirations), ask.told)
-        self._db.execute("INSERT OR REPLACE INTO asks VALUES (?, ?, ?, ?, ?)", values)
+        self._db.write("INSERT OR REPLACE INTO asks VALUES (?, ?, ?, ?, ?)", values)
 
     def add_reply(self, recording: Recording) -> None:
         """Record what a model answered."""
         question, messages = recording.question, []
         for message in question.messages:
             digest = sha256(message["content"].encode()).hexdigest()
-            self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, message["content"]))
+            self._db.write("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, message["content"]))
             messages.append({**message, "content": digest})
         request = json.dumps({"parameters": dict(question.parameters), "messages": messages})
-        self._db.execute(
+        self._db.write(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 recording.program,
@@ -234,12 +159,12 @@ class Store:
 
     def add_tell(self, program: int, chain: str = "") -> None:
         """Record that the strategy heard of a program's outcome on train, and the chain up to it."""
-        self._db.execute("INSERT INTO tells (program, chain) VALUES (?, ?)", (program, chain))
+        self._db.write("INSERT INTO tells (program, chain) VALUES (?, ?)", (program, chain))
 
     def add_spend(self, program: int, spend: Mapping[str, Any]) -> None:
         """Record what one LLM call of an attempt cost, with its raw reply."""
         numbers = [spend.get(key) or 0 for key in _SPEND]
-        self._db.execute(
+        self._db.write(
             "INSERT INTO spends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (program, spend.get("model", ""), *numbers, spend.get("reply", "")),
         )
@@ -247,7 +172,7 @@ class Store:
     def set_meta(self, key: str, value: Any) -> None:
         """Record one JSON value under a key."""
         if self._db.in_transaction:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, dumps(value)))
+            self._db.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, dumps(value)))
             return
         with self.transaction():
             self.set_meta(key, value)
@@ -256,12 +181,12 @@ class Store:
 
     def meta(self, key: str, default: Any = None) -> Any:
         """The JSON value of a key."""
-        row = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        row = self._db.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return json.loads(row[0][0]) if row else default
 
     def programs(self) -> list[Program]:
         """All attempts by id."""
-        return [_program(row) for row in self._rows("SELECT * FROM programs ORDER BY id")]
+        return [_program(row) for row in self._db.rows("SELECT * FROM programs ORDER BY id")]
 
     def program(self, identifier: int) -> Program:
         """One attempt.
@@ -271,9 +196,9 @@ class Store:
         UserError
             If the run has no program of that id.
         """
-        rows = self._rows("SELECT * FROM programs WHERE id = ?", (identifier,))
+        rows = self._db.rows("SELECT * FROM programs WHERE id = ?", (identifier,))
         if not rows:
-            last = self._rows("SELECT max(id) FROM programs")[0][0]
+            last = self._db.rows("SELECT max(id) FROM programs")[0][0]
             raise UserError(f"{self.folder}: no program {identifier}; ids are 0 to {last}")
         return _program(rows[0])
 
@@ -290,21 +215,21 @@ class Store:
 
     def outcomes(self, split: str) -> dict[int, Outcome]:
         """Outcomes on a split by program id."""
-        rows = self._rows("SELECT program, kind, body FROM outcomes WHERE split = ? ORDER BY program", (split,))
+        rows = self._db.rows("SELECT program, kind, body FROM outcomes WHERE split = ? ORDER BY program", (split,))
         return {program: load_outcome(kind, body) for program, kind, body in rows}
 
     def outcomes_of(self, program: int) -> dict[str, Outcome]:
         """Outcomes of one program by split."""
-        rows = self._rows("SELECT split, kind, body FROM outcomes WHERE program = ?", (program,))
+        rows = self._db.rows("SELECT split, kind, body FROM outcomes WHERE program = ?", (program,))
         return {split: load_outcome(kind, body) for split, kind, body in rows}
 
     def tells(self) -> list[int]:
         """Program ids in the order the strategy heard of them."""
-        return [row[0] for row in self._rows("SELECT program FROM tells ORDER BY position")]
+        return [row[0] for row in self._db.rows("SELECT program FROM tells ORDER BY position")]
 
     def chain(self) -> list[str]:
         """The chain of hashes, one link per tell; empty strings where an older version told."""
-        return [row[0] for row in self._rows("SELECT chain FROM tells ORDER BY position")]
+        return [row[0] for row in self._db.rows("SELECT chain FROM tells ORDER BY position")]
 
     def archive_hash(self) -> str:
         """The hash of what was found so far, "" where an older version told of programs."""
@@ -313,12 +238,12 @@ class Store:
 
     def last_link(self) -> str:
         """The chain's last link, "" before the first tell."""
-        rows = self._rows("SELECT chain FROM tells ORDER BY position DESC LIMIT 1")
+        rows = self._db.rows("SELECT chain FROM tells ORDER BY position DESC LIMIT 1")
         return str(rows[0][0]) if rows else ""
 
     def asks(self) -> dict[int, Ask]:
         """What attempts set out to do, by program id."""
-        rows = self._rows("SELECT * FROM asks ORDER BY program")
+        rows = self._db.rows("SELECT * FROM asks ORDER BY program")
         return {
             program: Ask(program, operator, tuple(json.loads(parents)), tuple(json.loads(inspirations)), told)
             for program, operator, parents, inspirations, told in rows
@@ -326,9 +251,9 @@ class Store:
 
     def replies(self) -> list[Recording]:
         """All answers of models, by program id."""
-        texts = dict(self._rows("SELECT hash, text FROM texts"))
+        texts = dict(self._db.rows("SELECT hash, text FROM texts"))
         found = []
-        rows = self._rows("SELECT * FROM replies ORDER BY program")
+        rows = self._db.rows("SELECT * FROM replies ORDER BY program")
         for program, key, model, request, text, finish, error, usage in rows:
             fields = json.loads(request)
             messages = [{**message, "content": texts[message["content"]]} for message in fields["messages"]]
@@ -338,44 +263,17 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Number of train outcomes by kind."""
-        return dict(self._rows("SELECT kind, count(*) FROM outcomes WHERE split = 'train' GROUP BY kind ORDER BY kind"))
+        return dict(
+            self._db.rows("SELECT kind, count(*) FROM outcomes WHERE split = 'train' GROUP BY kind ORDER BY kind")
+        )
 
     def spend(self, by: Literal["model", "operator"] = "model") -> dict[str, dict[str, float]]:
         """Tokens, dollars, seconds and calls by model or by operator."""
         sums = ", ".join(f"sum({key})" for key in _SPEND)
-        rows = self._rows(
+        rows = self._db.rows(
             f"SELECT {by}, count(*), {sums} FROM spends LEFT JOIN programs ON programs.id = program GROUP BY {by}"
         )
         return {name: dict(zip(("calls", *_SPEND), numbers, strict=True)) for name, *numbers in rows}
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from None
-
-    def _unreadable(self, error: sqlite3.Error) -> UserError:
-        return UserError(
-            f"{self.folder / 'run.sqlite'}: cannot be read: {error}; save what can be read: evolve repair {self.folder}"
-        )
-
-
-def new_database(path: Path) -> None:
-    """Make the empty database of a run."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.executescript(_SCHEMA + "".join(_MIGRATIONS.values()) + f"PRAGMA user_version={_SCHEMA_VERSION};")
-    db.close()
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's lock, without opening its database."""
-    handle = _lock(folder)
-    try:
-        yield
-    finally:
-        handle.close()
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -383,31 +281,6 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(
         (path.parent for path in root.glob("*/run.sqlite")), key=lambda folder: (folder / "run.toml").stat().st_mtime
     )
-
-
-def _lock(folder: Path) -> IO[str]:
-    try:
-        # not "w": that would wipe out who holds it
-        handle = (folder / "lock").open("a+")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    try:
-        # held by the process, so that a kill of any kind releases it
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.seek(0)
-        holder = handle.read().strip()
-        handle.close()
-        who = f"another process (pid {holder})" if holder else "another process"
-        raise UserError(f"{folder}: {who} is writing this run; wait for it or stop it") from None
-    try:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-    except OSError as error:
-        handle.close()
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; make room on the disk") from None
-    return handle
 
 
 def _program(row: Any) -> Program:

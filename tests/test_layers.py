@@ -17,8 +17,8 @@ MAY_IMPORT = {
 ONLY_IMPORTER = {
     "litellm": {"evolve/llm.py"},
     "openai": {"evolve/llm.py"},
-    # salvage reads what the store cannot
-    "sqlite3": {"evolve/store.py", "evolve/salvage.py"},
+    # salvage reads what the database cannot
+    "sqlite3": {"evolve/database.py", "evolve/salvage.py"},
 }
 
 

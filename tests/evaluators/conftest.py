@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 
 # The modules beside this one are imported by name, also by zygotes.
 sys.path.insert(0, str(Path(__file__).parent))
+
+from arena import Arena, is_alive, make_arena
 
 from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
@@ -45,6 +48,9 @@ class Driver:
     def workers(self) -> list[int]:
         return children(self.zygote)
 
+    def survivors(self) -> list[int]:
+        return survivors(self.zygote)
+
     def close(self) -> None:
         self.run(self.evaluator.close())
         self.runner.close()
@@ -55,12 +61,19 @@ def children(process: int) -> list[int]:
     return [int(number) for number in text.split()]
 
 
-def is_alive(process: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def survivors(zygote: int) -> list[int]:
+    """Processes that were forked from this process's zygotes and live, but for the zygote itself.
+
+    A fork keeps the command line, wherever it hides: in another session, group or parent.
+    """
+    ending = f"\0{os.getpid()}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes() if entry.name.isdecimal() else b""
+            if b"zygote_main" in line and line.endswith(ending) and int(entry.name) != zygote:
+                found.append(int(entry.name))
+    return [process for process in found if is_alive(process)]
 
 
 class RawEvaluator(Evaluator):
@@ -91,3 +104,9 @@ def raw() -> Iterator[Driver]:
     yield driver
     driver.close()
     del os.environ["OPENAI_API_KEY"]
+
+
+@pytest.fixture(scope="session")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with make_arena(tmp_path_factory.mktemp("arena")) as found:
+        yield found

@@ -4,8 +4,11 @@ from evaluators import wire, worker
 
 
 def run(source, order, prepared):
+    """Run the source; what it puts into found["program"] is then evaluated as usual."""
     if source.startswith("def priority"):
         return worker.evaluate(source, order, prepared)
-    found = {"said": ""}
+    found = {"said": "", "program": ""}
     exec(source, {"found": found, "prepared": prepared, "order": order, "worker": worker, "wire": wire})
+    if found["program"]:
+        return worker.evaluate(found["program"], order, prepared)
     return wire.encode_failure("crashed", "run", f"survived: {found['said']}")

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
+from asking import KEY
 
 import evolve
-from evolve import cli
+from evolve import answers, cli
 
 
 @pytest.fixture
@@ -21,6 +22,14 @@ def call(monkeypatch, capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def planted_key(monkeypatch):
+    """A key in the environment, no proxy, and short pauses between attempts."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(answers, "_FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture(scope="session")

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import time
-import traceback
-from types import SimpleNamespace
 
 import httpx
-import openai
 import pytest
-import warp
+from asking import KEY, MESSAGES, ask
 from loopback import Loopback, completion, hang_up, raw, say, status, trickle
 
-from evolve import answers
 from evolve.answers import retry_after
-from evolve.budget import Budget, BudgetExhausted, BudgetLimits
-from evolve.errors import UserError
-from evolve.keys import redact
+from evolve.budget import Budget
 from evolve.llm import LLM, LLMConfig, LLMFatal, LLMUnavailable, Reply
-from evolve.prices import find_price, parse_prices
 
-MESSAGES = [{"role": "system", "content": "You write rules."}, {"role": "user", "content": "Write one."}]
-KEY = "sk-planted-0123456789"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """A planted key, no proxy, and short pauses between attempts."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(answers, "_FIRST_PAUSE_S", 0.02)
-
-
-def ask(server: Loopback, budget: Budget | None = None, times: int = 1, **config) -> Reply | BaseException:
-    """The last of several calls, one after another: a reply, or what it raised."""
-
-    async def main() -> Reply | BaseException:
-        settings = {"model": "openai/scripted", "api_base": server.url, "timeout_s": 10.0, **config}
-        async with LLM(LLMConfig(**settings), budget, prices={"scripted": (1.0, 10.0)}) as llm:
-            for _ in range(times):
-                try:
-                    last: Reply | BaseException = await llm.complete(MESSAGES, label="rewrite")
-                except (LLMFatal, LLMUnavailable, BudgetExhausted) as error:
-                    last = error
-        return last
-
-    return asyncio.run(main())
+pytestmark = pytest.mark.usefixtures("planted_key")
 
 
 # answers
@@ -163,8 +130,6 @@ def test_a_wait_beyond_the_time_limit_ends_the_call_at_once():
 
 def test_retry_after_may_be_a_date():
     import email.utils
-
-    import httpx
 
     date = email.utils.formatdate(time.time() + 30, usegmt=True)
     assert 27 < retry_after(httpx.Headers({"Retry-After": date})) <= 30
@@ -311,231 +276,3 @@ def test_a_cancelled_call_counts_as_paid():
         asyncio.run(main())
     assert budget.spent()["llm_calls"] == 1
     assert budget.reserved()["llm_calls"] == 0
-
-
-# budgets
-
-
-def test_concurrent_calls_never_pass_a_cap_and_use_most_of_it():
-    # A call may cost 300 output tokens and costs 20; 30 at once would reserve far more than there is.
-    limits = BudgetLimits(tokens=20_000, usd=0.5)
-    budget = Budget(limits)
-
-    async def caller(llm: LLM) -> None:
-        while True:
-            try:
-                await llm.complete(MESSAGES)
-            except BudgetExhausted:
-                return
-            assert budget.spent()["tokens"] + budget.reserved()["tokens"] <= 20_000
-
-    async def main() -> None:
-        config = LLMConfig("scripted", server.url, max_output_tokens=300, concurrency=30)
-        async with LLM(config, budget, prices={"scripted": (1.0, 10.0)}) as llm:
-            await asyncio.gather(*(caller(llm) for _ in range(30)))
-
-    with Loopback(say("x", usage=(100, 20), delay_s=0.005)) as server:
-        asyncio.run(main())
-    assert 0.9 * 20_000 < budget.spent()["tokens"] <= 20_000
-    assert budget.spent()["tokens"] == 120 * len(server.requests)
-    assert budget.reserved()["tokens"] == 0
-    assert server.peak <= 30
-
-
-def test_a_call_that_cannot_be_afforded_is_not_made():
-    with Loopback(say("x")) as server:
-        error = ask(server, Budget(BudgetLimits(tokens=100)))
-    assert isinstance(error, BudgetExhausted)
-    assert error.resource == "tokens"
-    assert not server.requests
-
-
-def test_concurrency_bounds_requests_at_once():
-    async def main() -> None:
-        async with LLM(LLMConfig("scripted", server.url, concurrency=3)) as llm:
-            await asyncio.gather(*(llm.complete(MESSAGES) for _ in range(12)))
-
-    with Loopback(say("x", delay_s=0.03)) as server:
-        asyncio.run(main())
-    assert server.peak == 3
-
-
-def test_requests_per_minute_space_requests_evenly_retries_included():
-    times: list[float] = []
-
-    async def create(**_: object) -> SimpleNamespace:
-        times.append(asyncio.get_running_loop().time())
-        if len(times) == 2:
-            raise openai.APIConnectionError(request=httpx.Request("POST", "http://x")) from httpx.ConnectError("busy")
-        return SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="x"))])
-
-    async def main() -> None:
-        async with LLM(LLMConfig("scripted", "http://127.0.0.1:9/v1", requests_per_minute=6)) as llm:
-            await llm.prepare()
-            llm._create = create
-            await asyncio.gather(*(llm.complete(MESSAGES) for _ in range(5)))
-
-    warp.run(main())
-    # on a clock that passes only while all wait
-    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([10.0] * 5)
-
-
-def test_waiting_for_the_budget_does_not_count_against_the_time_limit():
-    # Only one worst case fits at a time; four calls of 0.3 s one after another take longer than 0.8 s.
-    budget = Budget(BudgetLimits(tokens=1200))
-
-    async def main() -> list[Reply]:
-        async with LLM(LLMConfig("scripted", server.url, max_output_tokens=500, timeout_s=0.8), budget) as llm:
-            return await asyncio.gather(*(llm.complete(MESSAGES) for _ in range(4)))
-
-    with Loopback(say("x", delay_s=0.3)) as server:
-        asyncio.run(main())
-    assert server.peak == 1
-    assert budget.spent()["tokens"] == 480
-
-
-def test_the_seconds_of_a_budget_cut_a_call_short():
-    started = time.monotonic()
-    with Loopback(trickle()) as server:
-        ask(server, Budget(BudgetLimits(seconds=0.4)))
-    assert time.monotonic() - started < 0.4 + 1.5
-
-
-def test_dollars_cannot_be_capped_without_a_price():
-    with pytest.raises(LLMFatal, match=r"--price local/mystery=IN,OUT"):
-        LLM(LLMConfig("local/mystery"), Budget(BudgetLimits(usd=1.0)))
-    LLM(LLMConfig("local/mystery"), Budget(BudgetLimits(tokens=1)))
-    LLM(LLMConfig("local/mystery"), Budget(BudgetLimits(usd=1.0)), prices={"local/mystery": (0.0, 0.0)})
-
-
-def test_prices_come_from_the_bundled_table_unless_declared():
-    assert find_price("openai/gpt-4o", {}) == find_price("gpt-4o", {}) == (2.5, 10.0)
-    assert find_price("openai/gpt-4o", {"gpt-4o": (1.0, 2.0)}) == (1.0, 2.0)
-    assert find_price("somewhere/gpt-4o", {}) is None
-    assert find_price("mystery", {}) is None
-
-
-def test_the_variable_of_the_key_follows_from_the_provider():
-    names = {model: LLMConfig(model).key_name for model in ("gpt-4o", "claude-sonnet-4-5", "groq/x", "mystery")}
-    assert names == {
-        "gpt-4o": "OPENAI_API_KEY",
-        "claude-sonnet-4-5": "ANTHROPIC_API_KEY",
-        "groq/x": "GROQ_API_KEY",
-        "mystery": "OPENAI_API_KEY",
-    }
-    assert LLMConfig("groq/x", "http://127.0.0.1:1/v1").key_name == "OPENAI_API_KEY"
-    assert LLMConfig("groq/x", api_key_env="MY_KEY").key_name == "MY_KEY"
-
-
-def test_declared_prices_are_read_and_checked():
-    assert parse_prices(["a/b=0.5,1.5", "c=0,0"]) == {"a/b": (0.5, 1.5), "c": (0.0, 0.0)}
-    for bad in ("a", "a=1", "a=1,2,3", "=1,2", "a=x,1", "a=-1,1", "a=nan,1"):
-        with pytest.raises(UserError, match="MODEL=IN,OUT"):
-            parse_prices([bad])
-
-
-# keys and settings
-
-
-@pytest.mark.parametrize(
-    "answer", [status(401, f"Bad key {KEY}"), status(500, f"{KEY}"), raw(b"{"), hang_up(), trickle()]
-)
-def test_a_planted_key_shows_up_nowhere(answer, caplog, capfd):
-    caplog.set_level(0)
-    with Loopback(answer) as server:
-        error = ask(server, retries=1, timeout_s=1.0)
-        llm = LLM(LLMConfig("scripted", server.url))
-    assert isinstance(error, LLMFatal | LLMUnavailable)
-    shown = "".join(traceback.format_exception(error)) + repr(error) + repr(llm) + repr(llm.config) + repr(vars(llm))
-    shown += repr(getattr(error, "spend", ""))
-    chain, seen = error, []
-    while chain is not None:
-        seen.append(repr(chain))
-        chain = chain.__cause__ or chain.__context__
-    printed = capfd.readouterr()
-    assert KEY not in shown + "".join(seen) + caplog.text + printed.out + printed.err
-    assert server.requests[0].key == KEY
-
-
-def test_redaction_knows_keys_tokens_and_secrets(monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
-    monkeypatch.setenv("APP_SECRET", "hf_abcdefgh-longer")
-    monkeypatch.setenv("SHORT_KEY", "none")
-    assert redact("hf_abcdefgh and hf_abcdefgh-longer, none") == "[redacted] and [redacted], none"
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"model": ""}, "model"),
-        ({"api_base": "localhost:8000"}, "--api-base"),
-        ({"api_base": "http://me:secret@host/v1"}, "--api-base must not contain"),
-        ({"timeout_s": 0.0}, "timeout_s"),
-        ({"timeout_s": float("nan")}, "timeout_s"),
-        ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"retries": -1}, "retries"),
-        ({"concurrency": 0}, "concurrency"),
-        ({"requests_per_minute": 0.0}, "requests_per_minute"),
-    ],
-)
-def test_bad_settings_are_refused_by_name(settings, named):
-    with pytest.raises(UserError, match=named) as caught:
-        LLMConfig(**{"model": "m", **settings})
-    assert "secret" not in str(caught.value)
-
-
-# litellm
-
-
-def ask_litellm(monkeypatch, server: Loopback, **config) -> Reply | BaseException:
-    monkeypatch.setenv("OPENAI_API_BASE", server.url)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    return ask(server, api_base=None, **config)
-
-
-def test_litellm_replies_and_retries_like_the_plain_client(monkeypatch):
-    with Loopback(status(429, retry_after=1), status(500), say("Hello.", usage=(70, 7))) as server:
-        reply = ask_litellm(monkeypatch, server, temperature=0.5)
-    assert (reply.text, reply.input_tokens, reply.output_tokens, reply.finish) == ("Hello.", 70, 7, "stop")
-    assert len(server.requests) == 3
-    assert server.requests[1].at - server.requests[0].at >= 1.0
-    assert server.requests[0].key == KEY
-    assert server.requests[0].body["temperature"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind", "reason"),
-    [
-        (status(401, f"Bad key {KEY}"), LLMFatal, "the key was refused: Bad key [redacted]"),
-        (status(404, "no such model"), LLMFatal, "unknown model or address: no such model"),
-        (raw(b"<html>", "text/html"), LLMFatal, "no chat completion came back"),
-        (raw(b'{"choices": [{"mess'), LLMUnavailable, "no complete JSON"),
-        (hang_up(), LLMUnavailable, "the connection broke"),
-        (trickle(), LLMUnavailable, "no complete answer in time"),
-    ],
-    ids=["key", "model", "html", "truncated", "reset", "slow"],
-)
-def test_litellm_failures_mean_what_they_are(monkeypatch, capfd, answer, kind, reason):
-    with Loopback(answer) as server:
-        error = ask_litellm(monkeypatch, server, timeout_s=1.0)
-    assert type(error) is kind
-    assert reason in str(error)
-    assert len(server.requests) == 1
-    printed = capfd.readouterr()
-    assert printed.out + printed.err == ""
-
-
-def test_litellm_without_a_key_names_the_variable(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY")
-    with Loopback(say("x")) as server:
-        error = ask_litellm(monkeypatch, server)
-    assert isinstance(error, LLMFatal)
-    assert "OPENAI_API_KEY" in str(error)
-
-
-def test_litellm_with_an_unknown_provider_is_fatal(monkeypatch):
-    with Loopback(say("x")) as server:
-        error = ask_litellm(monkeypatch, server, model="nosuchprovider/foo")
-    assert isinstance(error, LLMFatal)
-    assert "check --model" in str(error)
-    assert "\n" not in str(error)

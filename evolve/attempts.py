@@ -1,0 +1,246 @@
+"""Attempts: which are begun when, how each becomes a candidate, and in which order they are told.
+
+Attempts are numbered. While one is evaluated, others are asked for and evaluated, up to WINDOW
+under way. In a deterministic run candidates are told in the order of their numbers, whoever
+finishes first, and each draws from its own random stream: the archive depends neither on the
+number of workers nor on their speed. Otherwise whoever comes first is told first, because an LLM's
+replies take anything from one second to minutes. A replay follows the order in its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Ok, Outcome, Rejected
+from evolve.archives.digest import exact
+from evolve.budget import Budget, BudgetExhausted, Reservation
+from evolve.config import WINDOW
+from evolve.findings import Findings, canonical_key
+from evolve.program import Candidate, Program
+from evolve.proposers.proposer import EditRefused, Proposer
+from evolve.record import Record
+from evolve.store import Ask, Store
+from evolve.strategies.strategy import Proposal
+
+# A proposer that only produces refusals (a model that answers in prose) must not run for ever.
+MAX_REFUSALS_IN_A_ROW = 100
+
+
+@dataclass
+class Attempt:
+    """One attempt under way; its reservation is settled when it is told, so that order decides."""
+
+    task: asyncio.Task[Candidate]
+    reservation: Reservation
+
+
+@dataclass
+class Attempts:
+    """The attempts of one run: those under way, and those that an earlier session left behind."""
+
+    store: Store
+    found: Findings
+    evaluator: Evaluator
+    proposer: Proposer
+    budget: Budget
+    record: Record | None = None  # of the run that is replayed
+    stopped: str = ""  # why nothing more is begun
+
+    _pending: dict[int, Attempt] = field(default_factory=dict)
+    _evaluating: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)  # canonical form -> its evaluation
+    _asks: dict[int, Ask] = field(default_factory=dict)
+    _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
+    _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
+    _begun: int = 0  # what the record began before so many programs were told is begun
+    _next: int = 0
+
+    def restore(self, programs: Mapping[int, Program]) -> None:
+        """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
+        told = self.found.candidates
+        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
+        self._recorded = {n: p for n, p in attempts.items() if n not in told}
+        self._asks = self.store.asks()
+        self._unfinished = sorted((self._asks.keys() | self._recorded.keys()) - told.keys())
+        self._next = max([*programs, *self._asks], default=-1) + 1
+
+    def number(self) -> int:
+        """A fresh program id."""
+        self._next += 1
+        return self._next - 1
+
+    def journal(self, program: Program, spend: dict[str, object] | None = None) -> None:
+        """Journal an attempt, and what it cost, before it is evaluated."""
+        ask = self._asks.get(program.id)
+        with self.store.transaction():
+            if ask is not None:
+                self.store.add_ask(ask)
+            self.store.add_program(program)
+            if spend:
+                self.store.add_spend(program.id, spend)
+
+    def shown(self, candidate: Candidate) -> Candidate:
+        """A candidate without its decision times in a deterministic run: a prompt must not depend on them."""
+        outcome = candidate.outcome
+        if not self.store.config.deterministic or not isinstance(outcome, Ok):
+            return candidate
+        names = {objective.name for objective in exact(self.found.problem.objectives)}
+        objectives = {name: value for name, value in outcome.objectives.items() if name in names}
+        groups = {g: {k: v for k, v in row.items() if k in names} for g, row in outcome.groups.items()}
+        return Candidate(candidate.program, dataclasses.replace(outcome, objectives=objectives, groups=groups))
+
+    # which, and in which order
+
+    def refill(self) -> bool:
+        """Begin as many attempts as may be under way, or those that the record began here.
+
+        Returns
+        -------
+        Whether any is under way.
+        """
+        if self.record is None:
+            while len(self._pending) < WINDOW and self._may_begin():
+                number = self._unfinished.pop(0) if self._unfinished else self.number()
+                self._pending[number] = self._begin(number)
+            return bool(self._pending)
+        told = len(self.found.candidates)
+        due = (number for k in range(self._begun, told + 1) for number in self.record.due(k))
+        for number in due:
+            if number not in self.found.candidates:
+                self._pending[number] = self._begin(number)
+                self._next = max(self._next, number + 1)
+        self._begun = told + 1
+        return bool(self._pending)
+
+    async def wait(self, timeout_s: float | None) -> bool:
+        """Wait until there may be something to tell; whether it came to that in time.
+
+        Raises
+        ------
+        UserError
+            If a model cannot work: that ends the run out of turn.
+        """
+        # one that ended, but is not to be told yet, would end the wait at once
+        turn = self._turn()
+        watched = [a.task for number, a in self._pending.items() if turn in (None, number) or not a.task.done()]
+        done, _ = await asyncio.wait(watched, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for attempt in self._pending.values():
+            error = attempt.task.exception() if attempt.task.done() else None
+            if error is not None and not isinstance(error, BudgetExhausted):
+                raise error
+        return bool(done)
+
+    def ended(self) -> Iterator[tuple[Candidate, Reservation]]:
+        """Candidates to tell now, in order, each with its reservation, which is still open."""
+        done = [number for number, attempt in self._pending.items() if attempt.task.done()]
+        turn = self._turn()
+        for number in sorted(done) if turn is None else [turn] if turn in done else []:
+            attempt = self._pending.pop(number)
+            try:
+                candidate = attempt.task.result()
+            except BudgetExhausted as exhausted:
+                attempt.reservation.release()
+                self.stopped = str(exhausted)  # ask no more; calls under way are paid for, so they go on
+                continue
+            # of equal programs under way together the first one told has the outcome
+            refused = isinstance(candidate.outcome, Rejected)
+            yield (not refused and self.found.repeated(candidate.program)) or candidate, attempt.reservation
+            if candidate.program.source:
+                self._evaluating.pop(canonical_key(candidate.program), None)
+
+    async def cancel(self) -> None:
+        """Stop whatever is under way."""
+        for attempt in self._pending.values():
+            attempt.task.cancel()
+        await asyncio.gather(*(attempt.task for attempt in self._pending.values()), return_exceptions=True)
+
+    def _turn(self) -> int | None:
+        """The attempt that has to be told next; None if whoever comes first."""
+        if self.record is not None:
+            turn = next(number for number in self.record.order if number not in self.found.candidates)
+            assert turn in self._pending, f"the record tells {turn} before it was begun"
+            return turn
+        return min(self._pending) if self.store.config.deterministic else None
+
+    def _may_begin(self) -> bool:
+        if self.stopped:
+            return False
+        if self.found.refusals >= MAX_REFUSALS_IN_A_ROW:
+            last = next(reversed(self.found.candidates.values())).outcome
+            said = getattr(last, "reason", "")
+            self.stopped = f"stopped: {self.found.refusals} refusals in a row, the last: {said}"
+            return False
+        return self.budget.affords(evaluations=1)
+
+    # one attempt
+
+    def _begin(self, number: int) -> Attempt:
+        """Start an attempt, or take up one that an earlier session began."""
+        reservation = self.budget.reserve(evaluations=1)
+        program = self._recorded.get(number)
+        if program is None and self.record is not None:
+            program = self.record.imports.get(number)
+            if program is not None:
+                self.journal(program)
+        if program is not None and (program.source or number not in self._asks):
+            return Attempt(asyncio.create_task(self._evaluate(program)), reservation)
+        # asked here and not in the task: what the strategy has heard by now decides
+        return Attempt(asyncio.create_task(self._attempt(number, self._proposal(number))), reservation)
+
+    def _proposal(self, number: int) -> Proposal:
+        """Ask the strategy; an attempt of an earlier session is made as it was asked for then."""
+        ask, told = self._asks.get(number), self.found.candidates
+        if ask is not None:
+            parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
+            return Proposal(ask.operator, tuple(parents), tuple(others), number)
+        view = self.found.view(self.proposer.operators)
+        proposal = dataclasses.replace(self.found.strategy.ask(view, self._rng(number, 0)), number=number)
+        self._asks[number] = Ask(
+            number,
+            proposal.operator,
+            parents=tuple(c.program.id for c in proposal.parents),
+            inspirations=tuple(c.program.id for c in proposal.inspirations),
+            told=len(told),
+        )
+        if not self.proposer.immediate:
+            with self.store.transaction():
+                self.store.add_ask(self._asks[number])
+        return proposal
+
+    async def _attempt(self, number: int, proposal: Proposal) -> Candidate:
+        """Propose, admit, evaluate."""
+        parents = tuple(parent.program.id for parent in proposal.parents)
+        program = Program(number, "", self.proposer.origin, proposal.operator, parents)
+        seen = dataclasses.replace(
+            proposal,
+            parents=tuple(map(self.shown, proposal.parents)),
+            inspirations=tuple(map(self.shown, proposal.inspirations)),
+        )
+        try:
+            draft = await self.proposer.propose(seen, self._rng(number, 1))
+        except EditRefused as refusal:
+            self.journal(program, refusal.spend)
+            return Candidate(program, Rejected("edit", str(refusal)))
+        program = dataclasses.replace(program, source=draft.source, thought=draft.thought)
+        self.journal(program, draft.spend)
+        return await self._evaluate(program)
+
+    async def _evaluate(self, program: Program) -> Candidate:
+        """Evaluate on train unless the same program was seen before: nothing is paid for twice."""
+        if not program.source:
+            return Candidate(program, Rejected("edit", "refused; the reason was lost when the run was stopped"))
+        repeated = self.found.repeated(program)
+        if repeated is not None:
+            return repeated
+        key = canonical_key(program)
+        if key not in self._evaluating:
+            self._evaluating[key] = asyncio.create_task(self.evaluator.evaluate(program.source, "train"))
+        return Candidate(program, await self._evaluating[key])
+
+    def _rng(self, number: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.store.config.seed, number, stream))

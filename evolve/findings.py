@@ -1,0 +1,107 @@
+"""What a search has found: it hears of candidates one by one, and all it knows follows from that.
+
+No I/O and no clock: the same candidates in the same order make the same findings, which is how a
+run is resumed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from evaluators.outcome import Ok, Rejected
+from evolve.archives.digest import archive_hash, exact, link
+from evolve.archives.pareto import ParetoArchive
+from evolve.program import Candidate, Program
+from evolve.strategies.strategy import Strategy, View
+from problems.problem import Problem
+
+
+class Findings:
+    """Candidates told so far, the archive and the strategy that heard of them, and the champion.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be solved.
+    strategy : Strategy
+        Is told of every candidate.
+    """
+
+    def __init__(self, problem: Problem, strategy: Strategy) -> None:
+        self.problem = problem
+        self.strategy = strategy
+        self.archive = ParetoArchive(problem.objectives)
+        # The strategy sees a front without decision times: they are measured, so they differ from
+        # one machine to the next, and the search would with them.
+        self.guide = ParetoArchive(exact(problem.objectives))
+        self.candidates: dict[int, Candidate] = {}  # in the order they were told
+        self.baselines: list[Candidate] = []
+        self.valid: dict[int, Ok] = {}  # outcomes on the split that selects
+        self.counts: Counter[str] = Counter()
+        self.chain = ""  # of hashes, one link per candidate
+        self.refusals = 0  # in a row, up to the last candidate
+        self._known: dict[str, int] = {}  # canonical form -> id of the first program told
+
+    def hear(self, candidate: Candidate) -> None:
+        """Take a candidate in; strategy and archive hear of it."""
+        program = candidate.program
+        self.candidates[program.id] = candidate
+        self.chain = link(self.chain, candidate, self.problem.objectives)
+        if program.source:
+            self._known.setdefault(canonical_key(program), program.id)
+        self.counts[candidate.outcome.kind] += 1
+        self.refusals = self.refusals + 1 if isinstance(candidate.outcome, Rejected) else 0
+        if program.origin == "baseline":
+            self.baselines.append(candidate)
+        self.strategy.tell(candidate)
+        if isinstance(candidate.outcome, Ok):
+            self.archive.add(candidate)
+            self.guide.add(candidate)
+
+    def repeated(self, program: Program) -> Candidate | None:
+        """A refusal if an equal program was told before, so that nothing is paid for twice."""
+        first = self._known.get(canonical_key(program)) if program.source else None
+        return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
+
+    def view(self, operators: tuple[str, ...]) -> View:
+        """What the strategy may look at now."""
+        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members))
+
+    @property
+    def archive_hash(self) -> str:
+        """What was found, as one hash that every machine agrees on."""
+        return archive_hash(self.chain, [c.program.id for c in self.guide.members])
+
+    @property
+    def champion(self) -> int:
+        """Id of the program that is best on valid (ties to the older), or -1 before the first."""
+        primary = self.problem.primary
+        ranked = sorted((primary.loss(o.objectives[primary.name]), number) for number, o in self.valid.items())
+        return ranked[0][1] if ranked else -1
+
+    def loss(self, candidate: Candidate) -> float:
+        """The primary objective on train, turned so that less is better."""
+        return self.problem.primary.loss(candidate.objective(self.problem.primary.name))
+
+    def is_best(self, candidate: Candidate) -> bool:
+        """Whether it is better on train than every program that was read on valid."""
+        if not isinstance(candidate.outcome, Ok):
+            return False
+        validated = [self.loss(self.candidates[number]) for number in self.valid if number in self.candidates]
+        return self.loss(candidate) < min(validated, default=np.inf)
+
+    def finalists(self, count: int) -> list[Candidate]:
+        """So many of the best on train, and the whole front."""
+        ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
+        ok.sort(key=lambda c: (self.loss(c), c.program.id))
+        return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
+
+
+def canonical_key(program: Program) -> str:
+    """The canonical form's hash; of what does not parse the text (admission says it in its own words)."""
+    try:
+        return program.key
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program.source
