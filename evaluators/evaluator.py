@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from evaluators import wire
+from evaluators.channel import Talk
 from evaluators.executor import Ended, Executor, ExecutorLost, MakeExecutor
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
@@ -175,6 +176,20 @@ class Evaluator:
                 return ended
             # Within the slot: scoring uses a core too.
             return self._judge(ended, instances, asked_at_s, referee)
+
+    async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
+        """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
+        try:
+            self._admit(source)
+        except Rejection as refusal:
+            return Rejected("admit", str(refusal))
+        await self._load(split)
+        async with self._slots:
+            zygote = await self._running()
+            try:
+                return await zygote.run(source, split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s)
+            except ExecutorLost:
+                return Crashed("run", "the zygote died while this program was tuned")
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)

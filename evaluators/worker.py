@@ -162,7 +162,7 @@ def serve(
     while (request := wire.read_request(_read)) is not None:
         chosen = [cases[i] for i in request.positions]
         if order.mode == "losses":
-            _frame(wire.encode_losses(_losses(chosen, program._replace(theta=request.theta), prepared.problem)))
+            _frame(wire.encode_losses(losses(chosen, program._replace(theta=request.theta), prepared.problem)))
             continue
         begun_s = time.monotonic()
         solutions, nanoseconds = _run(chosen, program, len(chosen) / len(cases))
@@ -173,7 +173,7 @@ def serve(
     return b""
 
 
-def _losses(cases: Sequence[Case], program: CompiledProgram, problem: Problem) -> list[float]:
+def losses(cases: Sequence[Case], program: CompiledProgram, problem: Problem) -> list[float]:
     """The metric that the primary objective is made of; NaN from the first instance that fails on."""
     found = [math.nan] * len(cases)
     for i, case in enumerate(cases):

@@ -138,6 +138,8 @@ class Zygote:
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
             assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
+            # Measures are compiled on first use too, and tuning runs them in workers.
+            worker.losses(self._prepared.probes[:1], compile_hooks(rule.source, problem), problem)
         layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
         del self._prepared.splits["probes"]
         _be_single_threaded()

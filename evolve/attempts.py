@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Ok, Outcome, Rejected
+from evaluators.racing import Plan
 from evolve.archives.digest import exact
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
@@ -53,7 +54,9 @@ class Attempts:
     stopped: str = ""  # why nothing more is begun
 
     _pending: dict[int, Attempt] = field(default_factory=dict)
-    _evaluating: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)  # canonical form -> its evaluation
+    # canonical form and opponent -> its evaluation
+    _evaluating: dict[tuple[str, int | None], asyncio.Task[Outcome]] = field(default_factory=dict)
+    _plan: Plan | None = None  # of races on train, once the baselines are known
     _asks: dict[int, Ask] = field(default_factory=dict)
     _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
     _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
@@ -150,8 +153,7 @@ class Attempts:
             # of equal programs under way together the first one told has the outcome
             refused = isinstance(candidate.outcome, Rejected)
             yield (not refused and self.found.repeated(candidate.program)) or candidate, attempt.reservation
-            if candidate.program.source:
-                self._evaluating.pop(canonical_key(candidate.program), None)
+            self._evaluating.pop(self._work(candidate.program), None)
 
     async def cancel(self) -> None:
         """Stop whatever is under way."""
@@ -237,10 +239,27 @@ class Attempts:
         repeated = self.found.repeated(program)
         if repeated is not None:
             return repeated
-        key = canonical_key(program)
-        if key not in self._evaluating:
-            self._evaluating[key] = asyncio.create_task(self.evaluator.evaluate(program.source, "train"))
-        return Candidate(program, await self._evaluating[key])
+        work, opponent = self._work(program), self._opponent(program)
+        if work not in self._evaluating:
+            race = None
+            if opponent is not None:
+                self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
+                race = self.found.race(self._plan, opponent) if self._plan is not None else None
+            task = self.evaluator.evaluate(program.source, "train", race=race)
+            self._evaluating[work] = asyncio.create_task(task)
+        return Candidate(program, await self._evaluating[work])
+
+    def _opponent(self, program: Program) -> Candidate | None:
+        """Whom a program races against; nobody if it was not asked for here, as an import is not."""
+        ask = self._asks.get(program.id)
+        if ask is None or not self.store.config.race:
+            return None
+        return self.found.opponent(ask.told, ask.parents)
+
+    def _work(self, program: Program) -> tuple[str, int | None]:
+        """What makes two evaluations the same: equal programs in races against different ones are not."""
+        opponent = self._opponent(program)
+        return canonical_key(program), None if opponent is None else opponent.program.id
 
     def _rng(self, number: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.store.config.seed, number, stream))

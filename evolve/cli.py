@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from evaluators.evaluator import SandboxUnavailable
-from evolve.commands import evaluate, exchange, inspect, problems, search
+from evolve.commands import evaluate, exchange, inspect, problems, search, tune
 from evolve.errors import UserError
 from problems.problem import BadInstance
 
@@ -40,6 +40,7 @@ _add(inspect.lineage)
 _add(inspect.diff)
 _add(evaluate.evaluate)
 _add(evaluate.compare)
+_add(tune.tune)
 _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)

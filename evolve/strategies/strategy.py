@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Strategy(ABC):
     candidate (baselines first) in the order the run settles on. A run can therefore be resumed by
     telling its journal again.
     """
+
+    # Whom a candidate races against: what is clearly worse than that is of no use to the strategy.
+    opponent: ClassVar[Literal["champion", "parent"]] = "champion"
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
