@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from evaluators import wire
+from evaluators import seal, wire
 from evaluators.channel import Talk
 from evaluators.executor import Ended, Executor, ExecutorLost, MakeExecutor
 from evaluators.limits import Limits, available_cores
@@ -26,7 +27,12 @@ from evaluators.zygote import LayersMissing, Zygote
 from problems import registry
 from problems.problem import Instance, Problem
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
+
+
+Kind = TypeVar("Kind", bound="Evaluator")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -50,6 +56,8 @@ class Evaluator:
         Splits to read from the user's own file or folder, in the problem's format.
     allow_weak_sandbox : bool
         Run although the kernel lacks a layer.
+    lowered : bool
+        Compile programs of scalars the fast way; otherwise all through numba.
     executor : callable
         Makes what runs programs, from settings and limits; default a zygote on this machine.
     """
@@ -66,6 +74,7 @@ class Evaluator:
         limits: Limits | None = None,
         sets: Mapping[str, Path] | None = None,
         allow_weak_sandbox: bool = False,
+        lowered: bool = True,
         executor: MakeExecutor = Zygote,
     ) -> None:
         self.problem = registry.load(problem) if isinstance(problem, str) else problem
@@ -77,6 +86,7 @@ class Evaluator:
         if self._workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self._weak = allow_weak_sandbox
+        self._lowered = lowered
         self._slots = asyncio.Semaphore(self._workers)
         self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
         self._loaded: list[str] = []
@@ -112,9 +122,14 @@ class Evaluator:
                 "timeout_s": self.limits.timeout_s,
                 "memory_bytes": self.limits.memory_bytes,
                 "weak": self._weak,
+                "lowered": self._lowered,
             },
             self.limits,
         )
+        try:
+            seal.disabled()
+        except ValueError as error:
+            raise SandboxUnavailable(str(error)) from None
         try:
             await zygote.start(self._loaded)
         except LayersMissing as missing:
@@ -123,7 +138,22 @@ class Evaluator:
                 f"this machine lacks a layer of the sandbox: {layers} (see: evolve doctor); "
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
+        if zygote.missing and self._zygote is None:
+            _log.warning(
+                "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
+            )
         self._zygote, self._layout = zygote, zygote.layout
+
+    def beside(self, kind: type[Kind]) -> Kind:
+        """Another evaluator of the same problem with the same settings, not started."""
+        return kind(
+            self.problem,
+            decoder=self.decoder,
+            workers=self._workers,
+            limits=self.limits,
+            allow_weak_sandbox=self._weak,
+            executor=self._make_executor,
+        )
 
     async def close(self) -> None:
         """End the zygote and every worker; evaluations under way are abandoned."""
@@ -205,7 +235,7 @@ class Evaluator:
                 await (await self._running()).load(split)
                 self._loaded.append(split)
 
-    async def _run(self, source: str, split: str, probe: bool, referee: Referee | None) -> Ended | Failure:
+    async def _run(self, source: str, split: str, probe: bool, referee: Referee | None = None) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
         for _ in range(2):
             zygote = await self._running()
@@ -264,7 +294,7 @@ class Evaluator:
             "transfer_s": max(0.0, received_at_s - answer.sealed_at_s - answer.compile_s - answer.run_s),
             "score_s": time.monotonic() - received_at_s,
         }
-        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost)
+        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost, compiler=answer.compiler)
 
 
 def _signal_name(number: int) -> str:

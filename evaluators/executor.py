@@ -40,6 +40,7 @@ class Executor(Protocol):
     """
 
     lost: bool  # gone, and to be started anew
+    missing: list[str]  # layers of the sandbox; not empty only where that was allowed
     layout: list[Layout]  # how solutions look; known once it has started
 
     @property

@@ -22,6 +22,7 @@ class Ok:
     raw: Mapping[str, list[float]]
     fingerprint: str = ""  # digest of the decisions on the problem's probe instances
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds by step: compile_s, run_s, ...
+    compiler: str = ""  # numba or lowered: which way the program was compiled; not stored
     kind: ClassVar[str] = "ok"
 
 
@@ -29,7 +30,7 @@ class Ok:
 class Failure:
     """No score: ``stage`` says where it ended, ``reason`` why, in one line for people and LLMs."""
 
-    stage: str  # edit, admit, compile, run, race, verify
+    stage: str  # edit, admit, compile, run, race, verify, audit
     reason: str
     kind: ClassVar[str] = "failure"
 
@@ -84,6 +85,20 @@ class NonFinite(Failure):
 
 
 @dataclass(frozen=True)
+class NonDeterministic(Failure):
+    """The same program decided otherwise on the same data."""
+
+    kind: ClassVar[str] = "non_deterministic"
+
+
+@dataclass(frozen=True)
+class Anticipative(Failure):
+    """Decisions depended on what had not been revealed when they were taken."""
+
+    kind: ClassVar[str] = "anticipative"
+
+
+@dataclass(frozen=True)
 class Dropped(Failure):
     """Worse than its reference, at the declared error rate, before all instances were run.
 
@@ -98,5 +113,9 @@ class Dropped(Failure):
 
 Outcome = Ok | Failure
 FAILURES: dict[str, type[Failure]] = {
-    f.kind: f for f in (Rejected, CompileError, Infeasible, Crashed, TimedOut, OutOfMemory, NonFinite, Dropped)
+    f.kind: f
+    for f in (
+        *(Rejected, CompileError, Infeasible, Crashed, TimedOut, OutOfMemory, NonFinite),
+        *(NonDeterministic, Anticipative, Dropped),
+    )
 }

@@ -212,8 +212,8 @@ def bridge_boundary(shares: tuple[float, ...], alpha: float) -> float:
     alpha : float
         In (0, 0.5).
     """
-    low, high = 0.0, 10.0
-    for _ in range(40):
+    low, high = 0.0, 8.0
+    for _ in range(30):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if _crossing(shares, middle) > alpha else (low, middle)
     return round(high, 6)  # what is left of rounding must not differ between machines
@@ -221,7 +221,7 @@ def bridge_boundary(shares: tuple[float, ...], alpha: float) -> float:
 
 def _crossing(shares: tuple[float, ...], boundary: float) -> float:
     """Probability that a standardised Brownian bridge is above the boundary at any of the looks."""
-    points, weights = np.polynomial.legendre.leggauss(120)
+    points, weights = np.polynomial.legendre.leggauss(64)
     lowest = -8.0
     x = lowest + (points + 1.0) * (boundary - lowest) / 2.0
     w = weights * (boundary - lowest) / 2.0

@@ -29,6 +29,7 @@ class Referee:
         self._problem = problem
         self._instances = instances
         self._race = race
+        assert len(race.plan.limits) == len(race.plan.looks)  # computed here, and not while the candidate's clock runs
         self._decisions = [problem.decisions(instance.data) for instance in instances]
         self._begin([])
 
@@ -39,7 +40,7 @@ class Referee:
         self._done = 0
         self._cost = {"compile_s": 0.0, "run_s": 0.0, "score_s": 0.0}
         self._sealed_at_s = 0.0
-        self._fingerprint = ""
+        self._fingerprint = self._compiler = ""
         self.outcome: Outcome | None = None
 
     async def talk(self, channel: Channel, layout: Sequence[wire.Layout]) -> None:
@@ -83,6 +84,7 @@ class Referee:
         self._nanoseconds[list(block)] = answer.nanoseconds
         if self._done == 0:
             self._sealed_at_s, self._fingerprint = answer.sealed_at_s, answer.fingerprint
+            self._compiler = answer.compiler
         self._cost["compile_s"] += answer.compile_s
         self._cost["run_s"] += answer.run_s
         self._done += len(block)
@@ -115,4 +117,4 @@ class Referee:
     def _finish(self) -> Ok:
         raw = {metric: row.tolist() for metric, row in self._raw.items()}
         outcome = summarise(self._problem, self._instances, raw, self._nanoseconds.tolist())
-        return dataclasses.replace(outcome, fingerprint=self._fingerprint)
+        return dataclasses.replace(outcome, fingerprint=self._fingerprint, compiler=self._compiler)

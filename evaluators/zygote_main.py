@@ -31,12 +31,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor
+from evaluators import doctor, namespaces, seal
 
 if TYPE_CHECKING:
+    from evaluators.namespaces import Hideout
     from evaluators.worker import Case, Order, Prepared, Task
 
 _WATCH_S = 0.5
+_ORPHAN_ROUNDS = 100  # more than enough for all but a fork bomb, which dies with the zygote
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -47,12 +49,17 @@ def main(descriptor: int, parent: int) -> None:
         lines = Lines(control)
         settings = lines.wait()
         # First, while forks are cheap: numba is not imported yet.
-        missing = [record["layer"] for record in doctor.probe() if not record["works"]]
+        records = {record["layer"]: record for record in doctor.probe()}
+        missing = doctor.missing(records.values())
         if missing and not settings["weak"]:
             _say(control, missing=missing)
             return
-        zygote = Zygote(control, lines, settings)
-        zygote.prepare()
+        seal.volunteer_for_oom_killer()
+        seal.volunteer_for_oom_killer()
+        seal.prepare()
+        hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
+        zygote = Zygote(control, lines, settings, hideout)
+        zygote.prepare(missing)
     zygote.serve()
 
 
@@ -108,21 +115,21 @@ class _Worker(NamedTuple):
 class Zygote:
     """Forks workers, kills the overdue, reports how each ended."""
 
-    def __init__(self, control: socket.socket, lines: Lines, settings: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, lines: Lines, settings: dict[str, Any], hideout: Hideout) -> None:
         self._control = control
         self._lines = lines
         self._settings = settings
+        self._hideout = hideout
         self._workers: dict[int, _Worker] = {}  # by process
         self._fate: dict[int, str] = {}  # processes killed from here, and why
         self._task: Task
         self._prepared: Prepared
 
-    def prepare(self) -> None:
+    def prepare(self, missing: list[str]) -> None:
         """Import, load instances, compile what all programs share; then say how solutions look."""
         # Here, not above: numba takes longer to import than everything before.
-        import numba
-
         from evaluators import warmup, wire, worker
+        from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
         module, _, function = self._settings["task"].partition(":")
@@ -134,6 +141,7 @@ class Zygote:
         for split in self._settings["splits"]:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
+        prepare_primitives()
         order = self._order("probes", True, "once", self._settings["timeout_s"])
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -145,7 +153,7 @@ class Zygote:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
-        _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "numba": numba.__version__})
+        _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "missing": missing})
 
     def _cases(self, instances: Any) -> list[Case]:
         from evaluators.compile import simulator
@@ -162,7 +170,8 @@ class Zygote:
     def _order(self, split: str, probe: bool, mode: str, timeout_s: float) -> Order:
         from evaluators.worker import Order
 
-        return Order(split, probe, timeout_s, self._settings["memory_bytes"], self._settings["weak"], mode)
+        limits = self._settings
+        return Order(split, probe, timeout_s, limits["memory_bytes"], limits["weak"], limits["lowered"], mode)
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
@@ -211,7 +220,8 @@ class Zygote:
     def _fork(self, number: int, order: Order) -> None:
         from evaluators import worker
 
-        descriptor, zygote = self._lines.descriptors.popleft(), os.getpid()
+        descriptor = self._lines.descriptors.popleft()
+        zygote = os.getpid() if self._hideout.init is None else 0  # as a worker sees it: outside its namespace
         process = os.fork()
         if process == 0:
             self._become(worker.live, descriptor, zygote, order)
@@ -219,6 +229,8 @@ class Zygote:
         self._workers[process] = _Worker(number, time.monotonic() + order.timeout_s)
 
     def _become(self, live: Any, descriptor: int, zygote: int, order: Order) -> NoReturn:
+        if self._hideout.root is not None:
+            os.fchdir(self._hideout.root)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         live(descriptor, zygote, order, self._prepared, self._task)
@@ -236,20 +248,40 @@ class Zygote:
 
     def _bury(self) -> None:
         """Report the workers that have ended."""
-        while self._workers:
-            process, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if process == 0:
                 return
+            if process == self._hideout.init:
+                os._exit(1)  # its namespace is dead, and all workers with it: no fault of theirs
+            if process not in self._workers:
+                continue  # an orphan, adopted
             if self._settings["weak"]:  # else it could not start anything that outlives it
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process, signal.SIGKILL)
+                self._kill_orphans(process)
             worker = self._workers.pop(process)
             fate = self._fate.pop(process, "exited")
             _say(self._control, exited=worker.number, fate=fate, code=os.waitstatus_to_exitcode(status))
 
+    def _kill_orphans(self, process: int) -> None:
+        """Kill what an ended worker started: its group, and what left that, adopted by the namespace or here."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+        for _ in range(_ORPHAN_ROUNDS):
+            adopted = namespaces.children(self._hideout.init or os.getpid()) - self._workers.keys()
+            if not adopted:
+                return
+            for orphan in adopted:
+                _kill_group(orphan)
+                if self._hideout.init is None:
+                    os.waitpid(orphan, 0)
+            time.sleep(0.001)
+
 
 def _kill_group(process: int) -> None:
-    """SIGKILL a worker and its group; before it has made its group, the worker alone."""
+    """SIGKILL a worker and its group, if it has made one yet."""
     for kill in (os.kill, os.killpg):
         with contextlib.suppress(ProcessLookupError):
             kill(process, signal.SIGKILL)

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import Ok, Outcome, Rejected
-from evaluators.racing import Plan
+from evaluators.outcome import CompileError, Ok, Outcome, Rejected
+from evaluators.racing import Plan, Race
 from evolve.archives.digest import exact
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
-from evolve.findings import Findings, canonical_key
+from evolve.findings import Findings
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
-from evolve.strategies.strategy import Proposal
+from evolve.strategies.strategy import Proposal, Wait
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
 MAX_REFUSALS_IN_A_ROW = 100
@@ -54,8 +54,8 @@ class Attempts:
     stopped: str = ""  # why nothing more is begun
 
     _pending: dict[int, Attempt] = field(default_factory=dict)
-    # canonical form and opponent -> its evaluation
-    _evaluating: dict[tuple[str, int | None], asyncio.Task[Outcome]] = field(default_factory=dict)
+    # canonical hash and opponent -> the text that is evaluated, and its evaluation
+    _evaluating: dict[tuple[str, int | None], tuple[str, asyncio.Task[Outcome]]] = field(default_factory=dict)
     _plan: Plan | None = None  # of races on train, once the baselines are known
     _asks: dict[int, Ask] = field(default_factory=dict)
     _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
@@ -108,14 +108,21 @@ class Attempts:
         """
         if self.record is None:
             while len(self._pending) < WINDOW and self._may_begin():
-                number = self._unfinished.pop(0) if self._unfinished else self.number()
-                self._pending[number] = self._begin(number)
+                number = self._unfinished[0] if self._unfinished else self._next
+                attempt = self._begin(number)
+                if attempt is None:
+                    assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
+                    break
+                self._pending[number] = attempt
+                self._unfinished, self._next = self._unfinished[1:], max(self._next, number + 1)
             return bool(self._pending)
         told = len(self.found.candidates)
         due = (number for k in range(self._begun, told + 1) for number in self.record.due(k))
         for number in due:
             if number not in self.found.candidates:
-                self._pending[number] = self._begin(number)
+                attempt = self._begin(number)
+                assert attempt is not None, f"the strategy waits where the record asked for {number}"
+                self._pending[number] = attempt
                 self._next = max(self._next, number + 1)
         self._begun = told + 1
         return bool(self._pending)
@@ -151,8 +158,7 @@ class Attempts:
                 self.stopped = str(exhausted)  # ask no more; calls under way are paid for, so they go on
                 continue
             # of equal programs under way together the first one told has the outcome
-            refused = isinstance(candidate.outcome, Rejected)
-            yield (not refused and self.found.repeated(candidate.program)) or candidate, attempt.reservation
+            yield self.found.repeated(candidate.program) or candidate, attempt.reservation
             self._evaluating.pop(self._work(candidate.program), None)
 
     async def cancel(self) -> None:
@@ -177,12 +183,14 @@ class Attempts:
             said = getattr(last, "reason", "")
             self.stopped = f"stopped: {self.found.refusals} refusals in a row, the last: {said}"
             return False
+        if self.budget.remaining()["seconds"] == 0:
+            self.stopped = "seconds spent"
         return self.budget.affords(evaluations=1)
 
     # one attempt
 
-    def _begin(self, number: int) -> Attempt:
-        """Start an attempt, or take up one that an earlier session began."""
+    def _begin(self, number: int) -> Attempt | None:
+        """Start an attempt, or take up one that an earlier session began; None if the strategy waits."""
         reservation = self.budget.reserve(evaluations=1)
         program = self._recorded.get(number)
         if program is None and self.record is not None:
@@ -192,22 +200,30 @@ class Attempts:
         if program is not None and (program.source or number not in self._asks):
             return Attempt(asyncio.create_task(self._evaluate(program)), reservation)
         # asked here and not in the task: what the strategy has heard by now decides
-        return Attempt(asyncio.create_task(self._attempt(number, self._proposal(number))), reservation)
+        proposal = self._proposal(number)
+        if isinstance(proposal, Wait):
+            reservation.release()
+            return None
+        return Attempt(asyncio.create_task(self._attempt(number, proposal)), reservation)
 
-    def _proposal(self, number: int) -> Proposal:
+    def _proposal(self, number: int) -> Proposal | Wait:
         """Ask the strategy; an attempt of an earlier session is made as it was asked for then."""
         ask, told = self._asks.get(number), self.found.candidates
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
-            return Proposal(ask.operator, tuple(parents), tuple(others), number)
-        view = self.found.view(self.proposer.operators)
-        proposal = dataclasses.replace(self.found.strategy.ask(view, self._rng(number, 0)), number=number)
+            return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
+        view = self.found.view(self.proposer.operators, len(self._pending))
+        answer = self.found.strategy.ask(view, self._rng(number, 0))
+        if isinstance(answer, Wait):
+            return answer
+        proposal = dataclasses.replace(answer, number=number)
         self._asks[number] = Ask(
             number,
             proposal.operator,
             parents=tuple(c.program.id for c in proposal.parents),
             inspirations=tuple(c.program.id for c in proposal.inspirations),
             told=len(told),
+            model=proposal.model,
         )
         if not self.proposer.immediate:
             with self.store.transaction():
@@ -239,15 +255,28 @@ class Attempts:
         repeated = self.found.repeated(program)
         if repeated is not None:
             return repeated
-        work, opponent = self._work(program), self._opponent(program)
+        return Candidate(program, await self._shared(program))
+
+    async def _shared(self, program: Program) -> Outcome:
+        """Evaluate; equal programs under way share an evaluation.
+
+        Unless dead code may be why it failed: then each is evaluated as it is written, so that its
+        outcome does not depend on which of them came first.
+        """
+        work = self._work(program)
         if work not in self._evaluating:
-            race = None
-            if opponent is not None:
-                self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
-                race = self.found.race(self._plan, opponent) if self._plan is not None else None
-            task = self.evaluator.evaluate(program.source, "train", race=race)
-            self._evaluating[work] = asyncio.create_task(task)
-        return Candidate(program, await self._evaluating[work])
+            task = asyncio.create_task(self.evaluator.evaluate(program.source, "train", race=self._race(program)))
+            self._evaluating[work] = (program.source, task)
+        source, task = self._evaluating[work]
+        outcome = await task
+        if source != program.source and isinstance(outcome, Rejected | CompileError):
+            return await self.evaluator.evaluate(program.source, "train", race=self._race(program))
+        return outcome
+
+    def _work(self, program: Program) -> tuple[str, int | None]:
+        """What makes two evaluations the same: equal programs in races against different ones are not."""
+        opponent = self._opponent(program)
+        return self.found.key(program), None if opponent is None else opponent.program.id
 
     def _opponent(self, program: Program) -> Candidate | None:
         """Whom a program races against; nobody if it was not asked for here, as an import is not."""
@@ -256,10 +285,12 @@ class Attempts:
             return None
         return self.found.opponent(ask.told, ask.parents)
 
-    def _work(self, program: Program) -> tuple[str, int | None]:
-        """What makes two evaluations the same: equal programs in races against different ones are not."""
+    def _race(self, program: Program) -> Race | None:
         opponent = self._opponent(program)
-        return canonical_key(program), None if opponent is None else opponent.program.id
+        if opponent is None:
+            return None
+        self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
+        return None if self._plan is None else self.found.race(self._plan, opponent)
 
     def _rng(self, number: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.store.config.seed, number, stream))

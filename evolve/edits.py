@@ -11,7 +11,7 @@ import difflib
 import textwrap
 from collections.abc import Sequence
 
-from evolve.program import canonical_key
+from evaluators.canonical import canonical_hash
 from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
@@ -40,7 +40,7 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     ------
     EditRefused
         If there is no code, a block is malformed or matches nothing or several places, the result
-        does not parse, protected text would change, or only comments and layout would.
+        does not parse, protected text would change, or the child would compute what the parent does.
     """
     reply = answer(reply)
     blocks = parse_blocks(reply)
@@ -49,12 +49,8 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     flaw = syntax_error(child)
     if flaw:
         raise EditRefused(f"the edited program does not parse: {flaw}")
-    try:
-        same = not syntax_error(parent) and canonical_key(parent) == canonical_key(child)
-    except RecursionError:
-        raise EditRefused("the edited program is nested too deeply: use shorter expressions") from None
-    if same:
-        raise EditRefused("the edit changes nothing but comments or layout: change what the program computes")
+    if canonical_hash(parent, tuple(hooks)) == canonical_hash(child, tuple(hooks)):
+        raise EditRefused("the edit changes nothing but names, layout or dead code: change what the program computes")
     return child
 
 

@@ -1,4 +1,4 @@
-"""``evolve evaluate``, ``compare`` and ``doctor``: sealed evaluation of any program."""
+"""``evolve evaluate`` and ``compare``: sealed evaluation of any program."""
 
 from __future__ import annotations
 
@@ -120,19 +120,3 @@ def _target(split: str, instances: Path | None) -> tuple[str, dict[str, Path]]:
     if not instances.exists():
         raise UserError(f"--instances {instances}: no such file or folder")
     return _OWN, {_OWN: instances}
-
-
-def doctor(json: Json = False) -> None:
-    """Try every layer of the sandbox in a throw-away worker; say what holds on this machine."""
-    from evaluators import doctor as probes
-
-    records = probes.examine()
-    if json:
-        tables.print_json(records)
-    else:
-        table = Table("layer", "protects", "works", "detail", box=None, pad_edge=False)
-        for record in records:
-            table.add_row(
-                record["layer"], record["protects"], "yes" if record["works"] else "NO", str(record["detail"])
-            )
-        tables.console.print(table)

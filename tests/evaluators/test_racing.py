@@ -76,7 +76,7 @@ rows = st.integers(2, 5).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(rows, st.randoms(use_true_random=False))
 def test_blocks_cover_every_instance_once(values, random):
     n = len(values[0])
@@ -168,6 +168,7 @@ def test_a_race_to_the_end_gives_what_a_whole_evaluation_gives(driver):
     assert raced.raw == whole.raw
     assert raced.fingerprint == whole.fingerprint
     assert set(raced.cost) == set(whole.cost)
+    assert raced.compiler == whole.compiler
 
 
 @needs_sandbox
