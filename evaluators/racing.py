@@ -74,6 +74,11 @@ class Plan:
         return tuple(self.order[a:b] for a, b in itertools.pairwise(edges))
 
     @cached_property
+    def scales(self) -> np.ndarray:
+        """The scale as a (size,) array."""
+        return np.array(self.scale)
+
+    @cached_property
     def limits(self) -> tuple[float, ...]:
         """The paired t statistic beyond which a candidate is dropped, by look."""
         from scipy.special import ndtr, stdtrit
@@ -112,7 +117,7 @@ def is_worse(differences: np.ndarray, plan: Plan) -> bool:
         With a look after n instances.
     """
     n = len(differences)
-    mean, scale = float(differences.mean()), np.array(plan.scale)
+    mean, scale = float(differences.mean()), plan.scales
     foreseen = float((differences / scale[:n]).std(ddof=1)) * math.sqrt(float((scale[n:] ** 2).mean()))
     spread = max(float(differences.std(ddof=1)), GUARD * foreseen)
     return mean > plan.limits[plan.looks.index(n)] * spread * math.sqrt((1.0 - n / plan.size) / n)

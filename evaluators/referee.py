@@ -17,7 +17,7 @@ from evaluators import wire
 from evaluators.channel import Channel
 from evaluators.outcome import Crashed, Dropped, Failure, Ok, Outcome
 from evaluators.racing import Race, is_worse
-from evaluators.scoring import aggregate, examine, summarise
+from evaluators.scoring import by_instance, examine, references, summarise
 from problems.problem import Instance, Problem
 
 
@@ -30,7 +30,7 @@ class Referee:
         self._instances = instances
         self._race = race
         assert len(race.plan.limits) == len(race.plan.looks)  # computed here, and not while the candidate's clock runs
-        self._decisions = [problem.decisions(instance.data) for instance in instances]
+        self._references = references(problem.primary, instances)
         self._begin([])
 
     def _begin(self, layout: Sequence[wire.Layout]) -> None:
@@ -97,10 +97,10 @@ class Referee:
             return None
         objective = self._problem.primary
         # Only values that no clock had a part in: the same verdict on every machine.
-        _, values = aggregate(objective, self._instances, self._raw[objective.of].tolist(), self._decisions)
+        values = by_instance(objective, self._raw[objective.of], self._references, ())
         seen = list(plan.order[: self._done])
         reference = np.asarray(self._race.reference, dtype=np.float64)
-        differences = np.array([objective.loss(values[i]) - objective.loss(reference[i]) for i in seen])
+        differences = objective.loss(1.0) * (values - reference)[seen]
         if not is_worse(differences, plan):
             return None
         standard = float(np.nanmean(reference))
@@ -111,7 +111,7 @@ class Referee:
             f"estimated at {estimate:.4g} {objective.unit}, {self._race.name} has {standard:.4g}",
             self._done,
             estimate,
-            values,
+            values.tolist(),
         )
 
     def _finish(self) -> Ok:

@@ -88,10 +88,12 @@ class Findings:
         return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
 
     def opponent(self, told: int, parents: Sequence[int]) -> Candidate | None:
-        """Whom a child races against that was asked for when so many programs had been told.
+        """Whom a child races against that was asked for when so many programs had been told, if anybody.
 
         That follows from the order of tells, so that it is the same in a resumed run and in a replay.
         """
+        if self.strategy.opponent is None:
+            return None
         if self.strategy.opponent == "champion":
             return self._leaders[told]
         parent = self.candidates[parents[0]] if parents else None

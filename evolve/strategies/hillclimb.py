@@ -34,6 +34,8 @@ class HillclimbConfig:
 class Hillclimb(Strategy):
     """Edits the current program; equal children are accepted, so that plateaus can be crossed."""
 
+    opponent = "parent"
+
     def __init__(self, problem: Problem, config: HillclimbConfig = HillclimbConfig()) -> None:
         super().__init__(problem)
         self._config = config

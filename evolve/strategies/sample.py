@@ -25,6 +25,8 @@ from problems.problem import Problem
 class Sample(Strategy):
     """Draws a starting program and an operator that explores, both evenly."""
 
+    opponent = "champion"
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._starts: list[Candidate] = []

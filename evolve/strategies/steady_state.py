@@ -42,6 +42,9 @@ class SteadyState(Strategy):
     Baselines are the first population.
     """
 
+    # Not the champion: good programs have ancestors that were clearly worse than the best of their time.
+    opponent = "parent"
+
     def __init__(self, problem: Problem, config: SteadyStateConfig = SteadyStateConfig()) -> None:
         super().__init__(problem)
         self._config = config

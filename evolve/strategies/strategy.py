@@ -50,8 +50,9 @@ class Strategy(ABC):
     telling its journal again, and ``state`` is what two strategies told the same agree on.
     """
 
-    # Whom a candidate races against: what is clearly worse than that is of no use to the strategy.
-    opponent: ClassVar[Literal["champion", "parent"]] = "champion"
+    # Whom a candidate races against, if it may be dropped before all of train was run: one that is
+    # clearly worse than that must be of no use to the strategy.
+    opponent: ClassVar[Literal["champion", "parent"] | None] = None
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
