@@ -36,8 +36,8 @@ PROBLEMS = ("shop/job_shop", "machine/total_tardiness")
 _FEWEST, _MOST = 2, 20  # parameters of a program
 
 
-def good_programs(name: str, count: int, seed: int, folder: Path) -> list[str]:
-    """The best rules of a run that have constants, lifted."""
+def good_programs(name: str, seed: int, folder: Path) -> list[str]:
+    """Rules of a run that have constants, lifted, the best first."""
     stem = f"{name.replace('/', '-')}-500-{seed}"
     if not (folder / stem).is_dir():
         evolve.run(name, evaluations=500, seed=seed, race=False, out=folder / stem)
@@ -51,7 +51,7 @@ def good_programs(name: str, count: int, seed: int, folder: Path) -> list[str]:
         lifted = with_parameters(source)
         if _FEWEST <= len(parameters(ast.parse(lifted))) <= _MOST:
             found.setdefault(outcomes[n].fingerprint, lifted)
-    return list(found.values())[:count]
+    return list(found.values())
 
 
 def spoil(source: str, rng: np.random.Generator) -> str:
@@ -66,12 +66,12 @@ async def loss(evaluator: Evaluator, source: str, split: str) -> float:
 
 
 async def spoilt(evaluator: Evaluator, source: str, rng: np.random.Generator) -> tuple[str, float] | None:
-    """A spoilt copy that runs and loses at least a tenth of its worth, with that loss."""
+    """A spoilt copy that runs and loses at least a twentieth of its worth, with that loss."""
     good = await loss(evaluator, source, "train")
-    for _ in range(20):
+    for _ in range(5):
         bad = spoil(source, rng)
         lost = await loss(evaluator, bad, "train") - good
-        if 0.1 * abs(good) < lost < float("inf"):
+        if 0.05 * abs(good) < lost < float("inf"):
             return bad, lost
     return None
 
@@ -82,14 +82,19 @@ def cpu_s(process: int) -> float:
     return time.process_time() + sum(map(int, fields[11:15])) / 100.0
 
 
-async def measure(problem: Problem, programs: list[str], evaluations: int) -> None:
+async def measure(problem: Problem, programs: list[str], count: int, evaluations: int) -> None:
     async with Evaluator(problem, workers=1, limits=Limits(timeout_s=60.0)) as evaluator:
         instances = evaluator.instances("train")
         rules = [await evaluator.evaluate(rule.source, "train", probe=False) for rule in problem.rules]
         name = problem.primary.name
         the_plan = racing.plan(problem.primary, instances, [o.values[name] for o in rules if isinstance(o, Ok)])
         rng = np.random.default_rng(1)
-        cases = [(good, found) for good in programs if (found := await spoilt(evaluator, good, rng)) is not None]
+        cases: list[tuple[str, tuple[str, float]]] = []
+        for good in programs:
+            found = await spoilt(evaluator, good, rng)
+            cases += [(good, found)] if found is not None else []
+            if len(cases) == count:
+                break
         print(f"{problem.name}: {len(cases)} programs, {evaluations} evaluations' worth of simulations each")
         for optimiser in OPTIMISERS:
             for way, plan in (("raced", the_plan), ("whole", None)):
@@ -134,8 +139,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         for name in arguments.problem:
-            programs = good_programs(name, arguments.programs, arguments.seed, folder)
-            asyncio.run(measure(registry.load(name), programs, arguments.evaluations))
+            programs = good_programs(name, arguments.seed, folder)
+            asyncio.run(measure(registry.load(name), programs, arguments.programs, arguments.evaluations))
 
 
 if __name__ == "__main__":
