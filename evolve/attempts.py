@@ -158,7 +158,10 @@ class Attempts:
                 self.stopped = str(exhausted)  # ask no more; calls under way are paid for, so they go on
                 continue
             # of equal programs under way together the first one told has the outcome
-            yield self.found.repeated(candidate.program) or candidate, attempt.reservation
+            candidate = self.found.repeated(candidate.program) or candidate
+            if self.record is not None:
+                candidate = self.record.corrected(candidate, self.found.problem.objectives)
+            yield candidate, attempt.reservation
             self._evaluating.pop(self._work(candidate.program), None)
 
     async def cancel(self) -> None:

@@ -7,7 +7,7 @@ replay takes them from here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
 from evaluators.racing import Race
 from evolve.errors import UserError
-from evolve.program import Program
+from evolve.program import Candidate, Program
 from evolve.store import Store
+from problems.problem import Objective
 
 _SPLITS = ("train", "valid")
 
@@ -47,6 +48,7 @@ class Record:
                 self._due.setdefault(asks[number].told, []).append(number)
             else:
                 raise UserError(f"{folder}: made by an older version, which did not record what a replay needs")
+        self._train = outcomes["train"]
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         for split, found in outcomes.items():
             for number, outcome in found.items():
@@ -61,6 +63,16 @@ class Record:
         """What a program's outcome on a split was."""
         return self._outcomes.get((source, split))
 
+    def corrected(self, candidate: Candidate, objectives: Sequence[Objective]) -> Candidate:
+        """A candidate with what was measured when it was told.
+
+        Of equal programs under way together another text may be evaluated than was at the time.
+        """
+        recorded = self._train.get(candidate.program.id)
+        if recorded is None:
+            return candidate
+        return Candidate(candidate.program, measured(candidate.outcome, recorded, objectives))
+
 
 class RecordedEvaluator(Evaluator):
     """Evaluates anew, and takes from a record what its machine measured."""
@@ -73,16 +85,23 @@ class RecordedEvaluator(Evaluator):
         if isinstance(recorded, TimedOut | OutOfMemory | NonDeterministic | Anticipative):
             return recorded
         outcome = await super().evaluate(source, split, probe=probe, race=race)
-        if not isinstance(outcome, Ok) or not isinstance(recorded, Ok):
-            return outcome
-        measured = [o.name for o in self.problem.objectives if o.kind == "decision_time"]
-        groups = {g: _taken(row, recorded.groups.get(g, {}), measured) for g, row in outcome.groups.items()}
-        return dataclasses.replace(
-            outcome,
-            objectives=_taken(outcome.objectives, recorded.objectives, measured),
-            groups=groups,
-            values=_taken(outcome.values, recorded.values, measured),
-        )
+        return outcome if recorded is None else measured(outcome, recorded, self.problem.objectives)
+
+
+def measured(now: Outcome, recorded: Outcome, objectives: Sequence[Objective]) -> Outcome:
+    """An outcome with the decision times, or the limit it ran into, of the machine that was recorded."""
+    if isinstance(recorded, TimedOut | OutOfMemory):
+        return recorded
+    if not isinstance(now, Ok) or not isinstance(recorded, Ok):
+        return now
+    names = [o.name for o in objectives if o.kind == "decision_time"]
+    groups = {g: _taken(row, recorded.groups.get(g, {}), names) for g, row in now.groups.items()}
+    return dataclasses.replace(
+        now,
+        objectives=_taken(now.objectives, recorded.objectives, names),
+        groups=groups,
+        values=_taken(now.values, recorded.values, names),
+    )
 
 
 def _taken(now: Mapping[str, Any], recorded: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
