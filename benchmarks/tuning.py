@@ -45,7 +45,7 @@ def good_programs(name: str, seed: int, folder: Path) -> list[str]:
     with Store(folder / stem) as store:
         outcomes = {n: o for n, o in store.outcomes("train").items() if isinstance(o, Ok)}
         ranked = sorted(outcomes, key=lambda n: (objective.loss(outcomes[n].objectives[objective.name]), n))
-        sources = {n: store.program(n).source for n in ranked[:100]}
+        sources = {n: store.program(n).source for n in ranked[:300]}
     found: dict[str, str] = {}
     for n, source in sources.items():
         lifted = with_parameters(source)
@@ -66,12 +66,12 @@ async def loss(evaluator: Evaluator, source: str, split: str) -> float:
 
 
 async def spoilt(evaluator: Evaluator, source: str, rng: np.random.Generator) -> tuple[str, float] | None:
-    """A spoilt copy that runs and loses at least a twentieth of its worth, with that loss."""
+    """A spoilt copy that runs and loses at least a tenth of its worth, with that loss."""
     good = await loss(evaluator, source, "train")
     for _ in range(5):
         bad = spoil(source, rng)
         lost = await loss(evaluator, bad, "train") - good
-        if 0.05 * abs(good) < lost < float("inf"):
+        if 0.1 * abs(good) < lost < float("inf"):
             return bad, lost
     return None
 

@@ -60,7 +60,7 @@ class RunConfig(pydantic.BaseModel):
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
-    race: bool | None = None  # drop what is clearly worse before all of train was run; None: yes in a new run
+    race: bool | None = None  # drop what is clearly worse before all of train was run; None: as the strategy has it
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
     workers: int | None = None  # evaluations at once; None: one per core
@@ -149,7 +149,7 @@ class RunConfig(pydantic.BaseModel):
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
                 "workers": self.workers or available_cores(),
-                "race": True if self.race is None else self.race,
+                "race": strategies.load(self.strategy).races if self.race is None else self.race,
                 "out": self.out or _fresh_folder(problem.name),
                 # a run may be resumed or replayed from another folder
                 **{name: path.absolute() for name, path in self._files.items()},

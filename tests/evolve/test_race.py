@@ -6,6 +6,7 @@ from tiny import job_shops
 import evolve
 from evaluators.outcome import Dropped
 from evolve import session
+from evolve.config import RunConfig
 from evolve.store import Store
 
 
@@ -17,7 +18,7 @@ def own(tmp_path_factory):
 @pytest.fixture(scope="module")
 def raced(tmp_path_factory, own):
     out = tmp_path_factory.mktemp("runs") / "raced"
-    return evolve.run("shop/job_shop", evaluations=40, seed=4, workers=2, **own, out=out)
+    return evolve.run("shop/job_shop", evaluations=40, seed=4, race=True, workers=2, **own, out=out)
 
 
 def found(folder):
@@ -38,7 +39,7 @@ def test_what_is_clearly_worse_is_dropped_and_never_kept(raced):
 
 
 def test_races_do_not_depend_on_the_number_of_workers(raced, own, tmp_path):
-    alone = evolve.run("shop/job_shop", evaluations=40, seed=4, workers=1, **own, out=tmp_path / "alone")
+    alone = evolve.run("shop/job_shop", evaluations=40, seed=4, race=True, workers=1, **own, out=tmp_path / "alone")
     assert found(alone)[0] == found(raced)[0]
 
 
@@ -47,6 +48,12 @@ def test_a_replay_drops_the_same(raced, tmp_path):
     assert found(again)[1] == found(raced)[1]
 
 
+def test_a_run_races_by_default_where_the_strategy_has_no_use_for_the_worse():
+    races = {name: RunConfig.make(problem="shop/job_shop", strategy=name).race for name in ("greedy", "steady_state")}
+    assert races == {"greedy": True, "steady_state": False}
+    assert not RunConfig.make(problem="shop/job_shop", strategy="greedy", race=False).race
+
+
 def test_without_races_nothing_is_dropped(own, tmp_path):
-    folder = evolve.run("shop/job_shop", evaluations=20, seed=4, race=False, **own, out=tmp_path / "whole")
+    folder = evolve.run("shop/job_shop", evaluations=20, seed=4, **own, out=tmp_path / "whole")
     assert "dropped" not in found(folder)[1]
