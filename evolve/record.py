@@ -20,6 +20,8 @@ from evolve.store import Store
 from problems.problem import Objective
 
 _SPLITS = ("train", "valid")
+# Failures that another machine may not repeat: limits, and audits that compare two evaluations.
+_OF_THE_MACHINE = (TimedOut, OutOfMemory, NonDeterministic, Anticipative)
 
 
 class Record:
@@ -82,7 +84,7 @@ class RecordedEvaluator(Evaluator):
     async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
         """Like Evaluator.evaluate; a limit or an audit that a program failed then it fails again."""
         recorded = self.record.outcome(source, split)
-        if isinstance(recorded, TimedOut | OutOfMemory | NonDeterministic | Anticipative):
+        if isinstance(recorded, _OF_THE_MACHINE):
             return recorded
         outcome = await super().evaluate(source, split, probe=probe, race=race)
         return outcome if recorded is None else measured(outcome, recorded, self.problem.objectives)
@@ -90,7 +92,7 @@ class RecordedEvaluator(Evaluator):
 
 def measured(now: Outcome, recorded: Outcome, objectives: Sequence[Objective]) -> Outcome:
     """An outcome with the decision times, or the limit it ran into, of the machine that was recorded."""
-    if isinstance(recorded, TimedOut | OutOfMemory):
+    if isinstance(recorded, _OF_THE_MACHINE):
         return recorded
     if not isinstance(now, Ok) or not isinstance(recorded, Ok):
         return now
