@@ -76,7 +76,7 @@ def priority(job, machine):
 """
 
     async def work():
-        async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=0.3)) as evaluator:
+        async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=0.5)) as evaluator:
             found = await tuning.search(evaluator, source, "train", plan=None, simulations=90, optimiser="random")
             assert children(evaluator.zygote_pid) == []
             return found
@@ -104,7 +104,7 @@ def test_a_program_that_hangs_as_written_is_timed_out():
     source += "    while K > 0.0:\n        pass\n    return K\n"
 
     async def work():
-        async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=0.3)) as evaluator:
+        async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=0.5)) as evaluator:
             return await tuning.search(evaluator, source, "train", plan=None, simulations=100)
 
     assert isinstance(asyncio.run(work()), TimedOut)
