@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evaluators import wire
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
 from evaluators.policy import Rejection, admit
 from evaluators.scoring import score, solve_procedure
-from evaluators.zygote import Ended, LayersMissing, Zygote, ZygoteLost
+from evaluators.zygote import Ended, LayersMissing, Talk, Zygote, ZygoteLost
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -94,18 +94,7 @@ class Evaluator:
         SandboxUnavailable
             If a layer of the sandbox is missing and a weak one was not allowed.
         """
-        zygote = Zygote(
-            {
-                "module": self.problem.module,
-                "decoder": self.decoder,
-                "task": self.task,
-                "sets": {split: str(path) for split, path in self._sets.items()},
-                "timeout_s": self.limits.timeout_s,
-                "memory_bytes": self.limits.memory_bytes,
-                "weak": self._weak,
-            },
-            self.limits,
-        )
+        zygote = Zygote(self._settings(), self._worker_limits)
         try:
             await zygote.start(self._loaded)
         except LayersMissing as missing:
@@ -115,6 +104,23 @@ class Evaluator:
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
         self._zygote, self._layout = zygote, zygote.layout
+
+    @property
+    def _worker_limits(self) -> Limits:
+        """Limits that the zygote keeps workers to."""
+        return self.limits
+
+    def _settings(self) -> dict[str, Any]:
+        """What the zygote is told first."""
+        return {
+            "module": self.problem.module,
+            "decoder": self.decoder,
+            "task": self.task,
+            "sets": {split: str(path) for split, path in self._sets.items()},
+            "timeout_s": self.limits.timeout_s,
+            "memory_bytes": self.limits.memory_bytes,
+            "weak": self._weak,
+        }
 
     async def close(self) -> None:
         """End the zygote and every worker; evaluations under way are abandoned."""
@@ -152,10 +158,8 @@ class Evaluator:
         Every end of a program is an outcome. What is raised is not about the program: a bad
         instance file, a verifier that contradicts a bound, an evaluator that was closed.
         """
-        try:
-            self._admit(source)
-        except Rejection as refusal:
-            return Rejected("admit", str(refusal))
+        if refusal := self.refusal(source):
+            return refusal
         instances = self.instances(split)
         await self._load(split)
         async with self._slots:
@@ -165,6 +169,14 @@ class Evaluator:
                 return ended
             # Within the slot: scoring uses a core too.
             return self._judge(ended, instances, asked_at_s)
+
+    def refusal(self, source: str) -> Rejected | None:
+        """Why a program is not admitted, or None."""
+        try:
+            self._admit(source)
+        except Rejection as refusal:
+            return Rejected("admit", str(refusal))
+        return None
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)
@@ -180,12 +192,12 @@ class Evaluator:
                 await (await self._running()).load(split)
                 self._loaded.append(split)
 
-    async def _run(self, source: str, split: str, probe: bool) -> Ended | Failure:
+    async def _run(self, source: str, split: str, probe: bool, talk: Talk | None = None) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
         for _ in range(2):
             zygote = await self._running()
             try:
-                return await zygote.run(source, split, probe=probe)
+                return await zygote.run(source, split, probe=probe, talk=talk)
             except ZygoteLost as lost:
                 if lost.guilty:
                     return self._timed_out()
@@ -201,19 +213,23 @@ class Evaluator:
                 await self.start()
             return self._zygote
 
-    def _timed_out(self) -> TimedOut:
-        return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
-
-    def _judge(self, ended: Ended, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
-        """From how a worker ended and what it wrote to an outcome."""
+    def _died(self, ended: Ended) -> Failure:
+        """How a worker ended that gave no answer."""
         if ended.fate == "timed out":
             return self._timed_out()
         if ended.fate == "flooded":
             return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
         if ended.code < 0:
             return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
-        if ended.code > 0 or not ended.answer:
-            return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
+        return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
+
+    def _judge(self, ended: Ended, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
+        """From how a worker ended and what it wrote to an outcome."""
+        if ended.code != 0 or ended.fate != "exited" or not ended.answer:
+            return self._died(ended)
         try:
             answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(instances))
         except wire.BadAnswer as bad:

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from evaluators import launch
@@ -42,8 +42,13 @@ class Ended(NamedTuple):
     """How a worker ended, and what it wrote until then."""
 
     answer: bytes
-    fate: str  # exited, timed out, killed (by us); flooded
+    fate: str  # exited, timed out, killed (by us); flooded; what a Talk said
     code: int  # exit code, or minus the signal
+
+
+# A conversation with a worker over its socket, other than one program and one answer. It returns why
+# the worker has to be killed now, or "" if it was left to end by itself.
+Talk = Callable[[socket.socket], Awaitable[str]]
 
 
 class Zygote:
@@ -124,8 +129,8 @@ class Zygote:
         except ZygoteLost:
             await self._fail()
 
-    async def run(self, source: str, split: str, *, probe: bool) -> Ended:
-        """Run one program in a worker of its own.
+    async def run(self, source: str, split: str, *, probe: bool, talk: Talk | None = None) -> Ended:
+        """Run one program in a worker of its own; with ``talk``, all that is said to it is said there.
 
         Raises
         ------
@@ -136,7 +141,8 @@ class Zygote:
         exited = self._exits[number] = asyncio.get_running_loop().create_future()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        exchange = asyncio.create_task(self._exchange(number, ours, source, exited))
+        work = self._talked(number, ours, talk, exited) if talk else self._exchange(number, ours, source, exited)
+        exchange = asyncio.create_task(work)
         exchange.add_done_callback(_forget)
         try:
             with theirs:
@@ -166,6 +172,17 @@ class Zygote:
             await self._say(kill=number)
         report = await exited
         return Ended(answer, "flooded" if flooded else report["fate"], report["code"])
+
+    async def _talked(
+        self, number: int, end: socket.socket, talk: Talk, exited: asyncio.Future[Mapping[str, Any]]
+    ) -> Ended:
+        """Let ``talk`` converse with a worker, and wait for its end."""
+        with end:
+            fate = await talk(end)
+        if fate:
+            await self._say(kill=number)
+        report = await exited
+        return Ended(b"", fate or report["fate"], report["code"])
 
     async def _converse(self, end: socket.socket, source: str) -> bytes:
         """Send a program and read the answer, up to a little more than the limit."""

@@ -115,9 +115,13 @@ class Zygote:
         self._fate: dict[int, str] = {}  # processes killed from here, and why
         self._task: Task
         self._prepared: Prepared
+        self._live: Any
 
     def prepare(self) -> None:
         """Import, load instances, compile what all programs share; then say how solutions look."""
+        if "prepared" in self._settings:
+            self._prepare_plain()
+            return
         # Here, not above: numba takes longer to import than everything before.
         import numba
 
@@ -126,6 +130,7 @@ class Zygote:
 
         module, _, function = self._settings["task"].partition(":")
         self._task = getattr(importlib.import_module(module), function)
+        self._live = worker.live
         problem = importlib.import_module(self._settings["module"]).PROBLEM
         self._prepared = worker.Prepared(problem)
         self._prepared.probes = self._cases(problem.probes())
@@ -139,10 +144,21 @@ class Zygote:
             assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
         layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
         del self._prepared.splits["probes"]
+        self._be_ready(layout=[wire.Layout(*array) for array in layout], numba=numba.__version__)
+
+    def _prepare_plain(self) -> None:
+        """Get ready for programs that bring all they need: no problem is imported, nothing is compiled."""
+        module, _, function = self._settings["task"].partition(":")
+        home = importlib.import_module(module)
+        self._task, self._live = getattr(home, function), home.live
+        self._prepared = home.prepare(self._settings["prepared"])
+        self._be_ready(layout=[])
+
+    def _be_ready(self, **found: object) -> None:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
-        _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "numba": numba.__version__})
+        _say(self._control, ready=found)
 
     def _cases(self, instances: Any) -> list[Case]:
         from evaluators.compile import simulator
@@ -207,12 +223,10 @@ class Zygote:
                     self._kill(process, "killed")
 
     def _fork(self, number: int, order: Order) -> None:
-        from evaluators import worker
-
         descriptor, zygote = self._lines.descriptors.popleft(), os.getpid()
         process = os.fork()
         if process == 0:
-            self._become(worker.live, descriptor, zygote, order)
+            self._become(self._live, descriptor, zygote, order)
         os.close(descriptor)
         self._workers[process] = _Worker(number, time.monotonic() + order.timeout_s)
 
