@@ -194,7 +194,7 @@ class _Talk:
                     raise _Broken(Crashed("run", reason))
                 body = await _receive(end, size)
         except TimeoutError:
-            reason = f"{what}: no answer within {self._solver.seconds:g} s of wall-clock time"
+            reason = f"{what}: killed after {self._solver.seconds:g} s of wall-clock time without an answer"
             raise _Broken(TimedOut("run", reason)) from None
         try:
             kind, value = frames.unpack(body)

@@ -10,7 +10,10 @@ _WHOLE = registry.load("machine/total_tardiness_sequencing")
 assert _WHOLE.solver is not None
 PROBLEM = dataclasses.replace(
     _WHOLE,
-    splits={"train": lambda: _WHOLE.probes()[:5], "valid": lambda: _WHOLE.probes()[5:8]},
+    splits={
+        "train": lambda: _WHOLE.splits["train"]()[100:250:30],
+        "valid": lambda: _WHOLE.splits["valid"]()[60:120:30],
+    },
     probes=lambda: _WHOLE.probes()[8:10],
     solver=dataclasses.replace(_WHOLE.solver, seconds=0.75),
 )
