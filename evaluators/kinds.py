@@ -11,11 +11,16 @@ __all__ = ["admit", "evaluator_of"]
 
 def evaluator_of(problem: Problem) -> type[Evaluator]:
     """The class that evaluates a problem's programs."""
-    if problem.form == "hooks":
-        return Evaluator
-    from evaluators.python_mode import PythonEvaluator
+    # late: they import the compiler, which takes longer than most commands
+    if problem.form == "solve":
+        from evaluators.python_mode import PythonEvaluator
 
-    return PythonEvaluator
+        return PythonEvaluator
+    if problem.form == "task":
+        from evaluators.external import ExternalEvaluator
+
+        return ExternalEvaluator
+    return Evaluator
 
 
 def admit(source: str, problem: Problem) -> None:
@@ -26,7 +31,11 @@ def admit(source: str, problem: Problem) -> None:
     Rejection
         With the first rule that is broken.
     """
-    if problem.form == "hooks":
-        policy.admit(source, problem)
-    else:
+    if problem.form == "solve":
         python_policy.admit_program(source, problem)
+    elif problem.form == "task":
+        from evaluators.external import admit_file
+
+        admit_file(source, problem)
+    else:
+        policy.admit(source, problem)

@@ -188,11 +188,11 @@ class _Talk:
             async with asyncio.timeout(self._solver.seconds + _GRACE_S):
                 loop = asyncio.get_running_loop()
                 await loop.sock_sendall(end, message)
-                size = frames.length(await _receive(end, 4))
+                size = frames.length(await receive(end, 4))
                 if size > limit:
                     reason = f"{what}: an answer of {size:,} bytes, more than the {limit:,} admitted"
                     raise _Broken(Crashed("run", reason))
-                body = await _receive(end, size)
+                body = await receive(end, size)
         except TimeoutError:
             reason = f"{what}: killed after {self._solver.seconds:g} s of wall-clock time without an answer"
             raise _Broken(TimedOut("run", reason)) from None
@@ -220,7 +220,14 @@ def _failure(value: Any, what: str) -> Failure:
     return FAILURES[value[0]](stage, f"{what}: {text}" if what != "the program" else text)
 
 
-async def _receive(end: socket.socket, size: int) -> bytes:
+async def receive(end: socket.socket, size: int) -> bytes:
+    """Exactly so many bytes from a worker.
+
+    Raises
+    ------
+    asyncio.IncompleteReadError
+        If it closes its end before.
+    """
     data = bytearray()
     while len(data) < size:
         chunk = await asyncio.get_running_loop().sock_recv(end, min(size - len(data), 2**18))

@@ -48,6 +48,12 @@ def _call(function: str, *arguments: object) -> int:
     return result
 
 
+def system_call(number: int, *arguments: object) -> int:
+    """A system call by its number; a negative result becomes an OSError."""
+    words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _call("syscall", ctypes.c_long(number), *words)
+
+
 def _prctl(option: int, value: int, address: object = 0) -> int:
     word = ctypes.c_ulong
     return _call("prctl", option, word(value), address if address else word(0), word(0), word(0))
@@ -163,9 +169,9 @@ def restrict_files() -> None:
         os.close(ruleset)
 
 
-def filter_system_calls() -> None:
-    """Seccomp: only what computing needs; every other system call fails with EPERM."""
-    program = seccomp.program(platform.machine())
+def filter_system_calls(program: bytes = b"") -> None:
+    """Seccomp: only what computing needs, or what another filter allows; the rest fails with EPERM."""
+    program = program or seccomp.program(platform.machine())
     code = ctypes.create_string_buffer(program)
     # struct sock_fprog: number of eight-byte instructions, padding, pointer to them.
     filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Direction = Literal["min", "max"]
-Form = Literal["hooks", "solve"]
+Form = Literal["hooks", "solve", "task"]
 ReferenceKind = Literal["optimum", "best known", "lower bound"]
 
 
@@ -116,6 +116,20 @@ class Solver:
                 )
             found.append(Field(name, *notes))
         return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """A user's own evaluator, and the program it starts from; see docs/tasks.md."""
+
+    folder: Path
+    program: Path
+    evaluator: Path
+    feasible: str = ""  # a metric that must be positive, e.g. "validity"; "": none
+    timeout_s: float = 60.0  # wall clock of one evaluation
+    memory_bytes: int = 4 * 2**30  # of each process of an evaluation
+    isolate: bool | None = None  # the program in a process of its own; None: where the evaluator allows that
+    read: tuple[Path, ...] = ()  # folders that may be read besides this one and installed packages
 
 
 @dataclass(frozen=True)
@@ -232,16 +246,19 @@ class Problem:
     # Candidates are whole programs in Python mode; then there are no hooks, and the one simulator is
     # called as (data, solve, theta).
     solver: Solver | None = None
+    task: Task | None = None  # candidates are whole files, and a user's own evaluator scores them
 
     @property
     def name(self) -> str:
-        """``shop/job_shop`` for the module ``problems.shop.job_shop``."""
+        """``shop/job_shop`` for the module ``problems.shop.job_shop``; ``task:FOLDER`` for a task."""
+        if self.task is not None:
+            return f"task:{self.task.folder}"
         return "/".join(self.module.split(".")[1:])
 
     @property
     def form(self) -> Form:
-        """What a candidate is: the hooks of a simulator, or a whole program that solves instances."""
-        return "solve" if self.solver else "hooks"
+        """What a candidate is: a simulator's hooks, a program that solves instances, or a task's whole file."""
+        return "task" if self.task else "solve" if self.solver else "hooks"
 
     @property
     def functions(self) -> tuple[str, ...]:
