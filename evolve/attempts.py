@@ -26,7 +26,7 @@ from evolve.program import Candidate, Program
 from evolve.proposers.proposer import EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
-from evolve.strategies.strategy import Proposal
+from evolve.strategies.strategy import Proposal, Wait
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
 MAX_REFUSALS_IN_A_ROW = 100
@@ -105,14 +105,21 @@ class Attempts:
         """
         if self.record is None:
             while len(self._pending) < WINDOW and self._may_begin():
-                number = self._unfinished.pop(0) if self._unfinished else self.number()
-                self._pending[number] = self._begin(number)
+                number = self._unfinished[0] if self._unfinished else self._next
+                attempt = self._begin(number)
+                if attempt is None:
+                    assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
+                    break
+                self._pending[number] = attempt
+                self._unfinished, self._next = self._unfinished[1:], max(self._next, number + 1)
             return bool(self._pending)
         told = len(self.found.candidates)
         due = (number for k in range(self._begun, told + 1) for number in self.record.due(k))
         for number in due:
             if number not in self.found.candidates:
-                self._pending[number] = self._begin(number)
+                attempt = self._begin(number)
+                assert attempt is not None, f"the strategy waits where the record asked for {number}"
+                self._pending[number] = attempt
                 self._next = max(self._next, number + 1)
         self._begun = told + 1
         return bool(self._pending)
@@ -179,8 +186,8 @@ class Attempts:
 
     # one attempt
 
-    def _begin(self, number: int) -> Attempt:
-        """Start an attempt, or take up one that an earlier session began."""
+    def _begin(self, number: int) -> Attempt | None:
+        """Start an attempt, or take up one that an earlier session began; None if the strategy waits."""
         reservation = self.budget.reserve(evaluations=1)
         program = self._recorded.get(number)
         if program is None and self.record is not None:
@@ -190,16 +197,23 @@ class Attempts:
         if program is not None and (program.source or number not in self._asks):
             return Attempt(asyncio.create_task(self._evaluate(program)), reservation)
         # asked here and not in the task: what the strategy has heard by now decides
-        return Attempt(asyncio.create_task(self._attempt(number, self._proposal(number))), reservation)
+        proposal = self._proposal(number)
+        if isinstance(proposal, Wait):
+            reservation.release()
+            return None
+        return Attempt(asyncio.create_task(self._attempt(number, proposal)), reservation)
 
-    def _proposal(self, number: int) -> Proposal:
+    def _proposal(self, number: int) -> Proposal | Wait:
         """Ask the strategy; an attempt of an earlier session is made as it was asked for then."""
         ask, told = self._asks.get(number), self.found.candidates
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
-            return Proposal(ask.operator, tuple(parents), tuple(others), number)
-        view = self.found.view(self.proposer.operators)
-        proposal = dataclasses.replace(self.found.strategy.ask(view, self._rng(number, 0)), number=number)
+            return Proposal(ask.operator, tuple(parents), tuple(others), number=number)
+        view = self.found.view(self.proposer.operators, len(self._pending))
+        answer = self.found.strategy.ask(view, self._rng(number, 0))
+        if isinstance(answer, Wait):
+            return answer
+        proposal = dataclasses.replace(answer, number=number)
         self._asks[number] = Ask(
             number,
             proposal.operator,

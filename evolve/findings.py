@@ -65,9 +65,9 @@ class Findings:
         first = self._known.get(canonical_key(program)) if program.source else None
         return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
 
-    def view(self, operators: tuple[str, ...]) -> View:
-        """What the strategy may look at now."""
-        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members))
+    def view(self, operators: tuple[str, ...], pending: int) -> View:
+        """What the strategy may look at now, with so many attempts under way."""
+        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members), pending)
 
     @property
     def archive_hash(self) -> str:

@@ -11,13 +11,13 @@ References
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from evaluators.outcome import Ok
+from evolve.operators import OPERATORS
 from evolve.program import Candidate
+from evolve.strategies._population import loss, pick
 from evolve.strategies.strategy import Proposal, Strategy, View
 from problems.problem import Problem
 
@@ -28,26 +28,23 @@ class Greedy(Strategy):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._best: Candidate | None = None
+        self._loss = np.inf
         self._told = 0
 
     def ask(self, view: View, rng: np.random.Generator) -> Proposal:
         """Edit the best with one of the operators that need a single parent, drawn evenly."""
         if self._best is None:
             raise LookupError("no program to start from: no baseline has an outcome that is Ok")
-        single = [operator for operator in view.operators if operator != "crossover"]
-        return Proposal(single[rng.integers(len(single))], (self._best,))
+        single = [operator for operator in view.operators if OPERATORS[operator].parents == 1]
+        return Proposal(pick(rng, single), (self._best,))
 
     def tell(self, candidate: Candidate) -> None:
         """Keep the candidate if it is strictly better than the best so far."""
         self._told += 1
-        if not isinstance(candidate.outcome, Ok) or not math.isfinite(self._loss(candidate)):
-            return
-        if self._best is None or self._loss(candidate) < self._loss(self._best):
-            self._best = candidate
+        found = loss(candidate, self._primary)
+        if found is not None and found < self._loss:
+            self._best, self._loss = candidate, found
 
     def state(self) -> dict[str, Any]:
         """How many candidates were told, and the id of the best."""
         return {"told": self._told, "best": self._best.program.id if self._best else None}
-
-    def _loss(self, candidate: Candidate) -> float:
-        return self._primary.loss(candidate.objective(self._primary.name))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,16 @@ from problems.problem import Problem
 class Proposal:
     """What to try next. The first parent is the one that is edited."""
 
-    operator: str  # mutate, crossover (genetic); rewrite, diff (llm)
+    operator: str  # a name in evolve/operators.py
     parents: tuple[Candidate, ...]
     inspirations: tuple[Candidate, ...] = ()
+    model: str = ""  # which model to ask; empty: the proposer draws one
     number: int = -1  # of the attempt it became; the run sets it
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to try before an attempt under way has been told; never an answer when none is."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +37,31 @@ class View:
     operators: tuple[str, ...]  # those the proposer can carry out
     baselines: tuple[Candidate, ...]
     front: Sequence[Candidate]
+    pending: int = 0  # attempts that were asked for and not yet told
+    # Model -> the dollars reserved for a call, in any unit; empty where no model is asked.
+    models: Mapping[str, float] = field(default_factory=dict)
 
 
 class Strategy(ABC):
     """Decides what to try next.
 
     ``ask`` must not change the strategy: all state comes from ``tell``, which hears of every
-    candidate (baselines first) in the order the run settles on. A run can therefore be resumed by
-    telling its journal again.
+    candidate (baselines first) in the order the run settles on. A run is therefore restored by
+    telling its journal again, and ``state`` is what two strategies told the same agree on.
     """
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
 
     @abstractmethod
-    def ask(self, view: View, rng: np.random.Generator) -> Proposal:
-        """Choose an operator and parents."""
+    def ask(self, view: View, rng: np.random.Generator) -> Proposal | Wait:
+        """Choose an operator and parents, or wait.
+
+        Raises
+        ------
+        LookupError
+            If no program has an outcome that is Ok.
+        """
 
     @abstractmethod
     def tell(self, candidate: Candidate) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import pytest
 from tiny import job_shops
@@ -12,6 +13,8 @@ import evolve
 from evaluators.outcome import Ok
 from evolve import session
 from evolve.store import Store
+from evolve.strategies.greedy import Greedy
+from evolve.strategies.strategy import Wait
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +111,24 @@ def test_a_run_killed_during_its_baselines_resumes(tmp_path, own):
         names = [p.operator for p in store.programs() if p.origin == "baseline"]
         assert len(names) == len(set(names))
         assert store.meta("status") == "finished"
+
+
+class InTurn(Greedy):
+    """Waits until the attempt before has been told."""
+
+    asked_with: ClassVar[list[int]] = []
+
+    def ask(self, view, rng):
+        if view.pending:
+            return Wait()
+        self.asked_with.append(view.pending)
+        return super().ask(view, rng)
+
+
+def test_a_strategy_may_wait_for_attempts_under_way(tmp_path, own, monkeypatch):
+    monkeypatch.setattr(session.strategies, "load", lambda name: InTurn)
+    folder = evolve.run("shop/job_shop", evaluations=12, seed=2, **own, out=tmp_path / "run")
+    with Store(folder) as store:
+        numbers = [n for n in store.tells() if store.program(n).origin == "genetic"]
+    assert numbers == sorted(numbers)
+    assert len(InTurn.asked_with) == len(numbers) >= 12

@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from stories import GENETIC, LLM, asked, failed, ok, story, told, view
+from stories import EOH, GENETIC, LLM, asked, failed, ok, story, told, view
 
 from evolve.errors import UserError
+from evolve.operators import OPERATORS
 from evolve.strategies import registry
 from evolve.strategies.strategy import Strategy
 
 every = pytest.mark.parametrize("name", registry.names())
-either = pytest.mark.parametrize("operators", [GENETIC, LLM])
+either = pytest.mark.parametrize("operators", [GENETIC, LLM, EOH], ids=["genetic", "llm", "eoh"])
 
 
 def test_strategies_are_found_by_file_name():
@@ -43,9 +44,9 @@ def test_told_the_same_it_proposes_the_same(name, operators):
 
 @every
 def test_a_replayed_prefix_continues_identically(name):
-    strategy = told(name, story()[:17])
+    strategy = told(name, story()[:67])
     asked(strategy)
-    for candidate in story()[17:]:
+    for candidate in story()[67:]:
         strategy.tell(candidate)
     assert asked(strategy) == asked(told(name, story()))
 
@@ -65,8 +66,10 @@ def test_failed_and_non_finite_programs_are_never_parents(name, operators):
 
 
 @every
-def test_turned_direction_and_negated_scores_give_the_same_proposals(name):
-    assert asked(told(name, story())) == asked(told(name, story(-1.0), "max"))
+@pytest.mark.parametrize("objectives", [1, 2, 5])
+def test_turned_direction_and_negated_scores_give_the_same_proposals(name, objectives):
+    turned = told(name, story(-1.0, objectives), "max", objectives)
+    assert asked(told(name, story(1.0, objectives), "min", objectives)) == asked(turned)
 
 
 @every
@@ -74,7 +77,7 @@ def test_turned_direction_and_negated_scores_give_the_same_proposals(name):
 def test_operators_come_from_the_view_and_get_the_parents_they_need(name, operators):
     for operator, parents, _ in asked(told(name, story()), operators):
         assert operator in operators
-        assert len(parents) == (2 if operator == "crossover" else 1)
+        assert len(parents) == OPERATORS[operator].parents
         assert len(set(parents)) == len(parents)
 
 
