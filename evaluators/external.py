@@ -52,9 +52,17 @@ def admit_file(source: str, problem: Problem) -> None:
     except (ValueError, RecursionError, MemoryError) as error:
         raise Rejection(f"not Python: {error or 'nested too deeply'}") from None
     try:
-        regions.keep(problem.baselines[0].source, source)
+        regions.keep(problem.baselines[0].source, _without_notes(source))
     except regions.BadRegions as error:
         raise Rejection(str(error)) from None
+
+
+def _without_notes(source: str) -> str:
+    """A program without the lines that its export added at the end."""
+    lines = source.rstrip().split("\n")
+    while lines and lines[-1].startswith(("# evolve: ", "# evolve-record: ")):
+        lines.pop()
+    return "\n".join(lines)
 
 
 class ExternalEvaluator(Evaluator):

@@ -61,6 +61,11 @@ class Record:
         return self._outcomes.get((source, split))
 
 
+def recorded(kind: type[Evaluator]) -> type[RecordedEvaluator]:
+    """An evaluator of some kind that takes from a record what depends on the machine."""
+    return type(f"Recorded{kind.__name__}", (RecordedEvaluator, kind), {})
+
+
 class RecordedEvaluator(Evaluator):
     """Evaluates anew, and takes from a record what its machine measured."""
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
+from evaluators.kinds import evaluator_of
 from evaluators.limits import Limits
-from evaluators.outcome import Rejected
+from evaluators.outcome import Ok, Rejected
 from evolve import keys, report
 from evolve.budget import Budget
 from evolve.cassette import Recording, Replies, read_cassette
@@ -29,7 +30,7 @@ from evolve.proposers.mailbox import MODEL as MAILBOX
 from evolve.proposers.mailbox import MailboxProposer
 from evolve.proposers.proposer import Proposer
 from evolve.proposers.replay import ReplayProposer
-from evolve.record import Record, RecordedEvaluator
+from evolve.record import Record, RecordedEvaluator, recorded
 from evolve.store import Store
 from evolve.strategies import registry as strategies
 from evolve.strategies.strategy import Strategy
@@ -63,6 +64,8 @@ def run(problem: str, *, on_status: Callable[[Status], None] | None = None, **se
 def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = None) -> Path:
     """Run resolved settings in a new folder."""
     parts = prepare(config)
+    if parts.problem.task is not None and parts.record is None:
+        _probe(_evaluator(config, parts), config.trust_evaluator)
     with Store.create(config, versions()) as store:
         _drive(store, parts, on_status)
         return store.folder
@@ -217,10 +220,35 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
         await evaluator.close()
 
 
+def _probe(evaluator: Evaluator, trusted: bool) -> None:
+    """Refuse a task whose evaluator does not work, or rewards what it should not.
+
+    Raises
+    ------
+    UserError
+        Naming the exploit and the way out.
+    """
+    # late: it imports the compiler
+    from evaluators import exploits
+
+    assert isinstance(evaluator, exploits.ExternalEvaluator)
+    first, *found = asyncio.run(exploits.throw(evaluator, all_of_them=not trusted))
+    folder = evaluator.problem.name.removeprefix("task:")
+    if first.outcome != Ok.kind:
+        raise UserError(f"{folder}: the initial program has no score: {first.outcome} at {first.detail}")
+    if exploited := [finding for finding in found if finding.exploits]:
+        score, bar = exploited[0].score, first.score
+        raise UserError(
+            f"{folder}: the evaluator {exploited[0].detail}: the probe {exploited[0].probe!r} scores {score:.6g}, the "
+            f"initial program {bar:.6g} ({len(exploited)} exploits in all; see: evolve doctor --task {folder}); mend "
+            "the evaluator, or run it as it is with --trust-evaluator"
+        )
+
+
 def _evaluator(config: RunConfig, parts: Parts) -> Evaluator:
     patience = 1 if parts.record is None else _REPLAY_PATIENCE
-    kind = Evaluator if parts.record is None else RecordedEvaluator
-    evaluator = kind(
+    kind = evaluator_of(parts.problem)
+    evaluator = (kind if parts.record is None else recorded(kind))(
         parts.problem,
         decoder=config.decoder,
         workers=config.workers,

@@ -137,7 +137,7 @@ def _objective(row: Any, folder: Path) -> Objective:
     return Objective(
         name,
         row.get("title", name),
-        row.get("unit", "1"),
+        row.get("unit", "points"),
         "mean",
         of=name,
         direction=direction,

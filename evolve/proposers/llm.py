@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from evaluators import language
+from evaluators import language, python_policy
 from evaluators.outcome import Failure, Ok
 from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
@@ -136,8 +136,7 @@ class LLMProposer(Proposer):
         cut = recording.finish == "length"
         if not recording.text.strip():
             raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
-        hooks = [hook.name for hook in self._problem.hooks]
-        return apply(proposal.parents[0].program.source, recording.text, hooks, cut=cut)
+        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut)
 
     def _draw(self, rng: np.random.Generator) -> LLM:
         """One of the models that are not out."""
@@ -181,6 +180,7 @@ def render(problem: Problem, proposal: Proposal, *, baselines: Sequence[Candidat
     facts = {
         "problem": problem,
         "language": language,
+        "modules": python_policy.MODULES,
         "example": _example(problem),
         "titles": {baseline.name: baseline.title for baseline in problem.baselines},
         "baselines": [candidate for candidate in baselines if isinstance(candidate.outcome, Ok)],
