@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor
+from evaluators import doctor, seal
 
 if TYPE_CHECKING:
     from evaluators.worker import Case, Order, Prepared, Task
@@ -152,6 +152,8 @@ class Zygote:
         home = importlib.import_module(module)
         self._task, self._live = getattr(home, function), home.live
         self._prepared = home.prepare(self._settings["prepared"])
+        with contextlib.suppress(OSError):  # Linux only
+            seal.adopt_orphans()
         self._be_ready(layout=[])
 
     def _be_ready(self, **found: object) -> None:
@@ -248,14 +250,19 @@ class Zygote:
 
     def _bury(self) -> None:
         """Report the workers that have ended."""
-        while self._workers:
-            process, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return  # there is none
             if process == 0:
                 return
             if self._settings["weak"]:  # else it could not start anything that outlives it
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process, signal.SIGKILL)
-            worker = self._workers.pop(process)
+            worker = self._workers.pop(process, None)
+            if worker is None:
+                continue  # left behind by a worker that started it
             fate = self._fate.pop(process, "exited")
             _say(self._control, exited=worker.number, fate=fate, code=os.waitstatus_to_exitcode(status))
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from loopback import Answer, Loopback, completion, hang_up, say, status
 
+from evaluators.kinds import admit
 from evaluators.outcome import Ok, Outcome, TimedOut
-from evaluators.policy import admit
 from evolve import answers
 from evolve.budget import Budget, BudgetExhausted, BudgetLimits
 from evolve.llm import LLM, LLMConfig, LLMFatal
