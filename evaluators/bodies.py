@@ -15,6 +15,8 @@ from evaluators.language import (
     INSTEAD,
     check_name,
     check_number,
+    check_power,
+    is_docstring,
     refuse,
 )
 from problems.registry import suggest
@@ -28,10 +30,7 @@ class Scope(NamedTuple):
     modules: frozenset[str]  # math, np: those imported
     fields: Mapping[str, Mapping[str, Collection[str]]]  # hook -> argument -> fields
 
-    @property
-    def every_field(self) -> set[str]:
-        """Fields of all arguments of all hooks: what a helper may read of what it is given."""
-        return {f for arguments in self.fields.values() for fields in arguments.values() for f in fields}
+    every_field: frozenset[str]  # of all arguments of all hooks: what a helper may read of what it is given
 
 
 def check_annotation(note: ast.expr | None) -> None:
@@ -50,17 +49,22 @@ class Body:
         stored = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         self._locals = self._arguments | stored
 
+        self._loops = 0  # around the statement that is looked at
+
     def block(self, statements: list[ast.stmt]) -> None:
         """Check statements in order; a docstring may come first in the function."""
         for position, statement in enumerate(statements):
-            if position == 0 and statements is self._function.body and _is_docstring(statement):
+            if position == 0 and statements is self._function.body and is_docstring(statement):
                 continue
             self._statement(statement)
 
     def _statement(self, node: ast.stmt) -> None:
         match node:
-            case ast.Pass() | ast.Break() | ast.Continue():
+            case ast.Pass():
                 pass
+            case ast.Break() | ast.Continue():
+                if not self._loops:
+                    refuse(f"{type(node).__name__.lower()} stands in a loop only", node)
             case ast.Return(value=None):
                 refuse("return needs a number", node)
             case ast.Return(value=ast.expr() as value):
@@ -77,21 +81,31 @@ class Body:
                 check_annotation(node.annotation)
                 self._expression(value)
                 self._target(node.target)
-            case ast.If() | ast.While():
+            case ast.If():
                 self._expression(node.test)
                 self.block(node.body)
                 self.block(node.orelse)
+            case ast.While():
+                self._expression(node.test)
+                self._loop(node)
             case ast.For(iter=ast.Call(func=ast.Name(id="range")) as bounds, target=ast.Name()):
                 self._target(node.target)
+                if not 1 <= len(bounds.args) <= 3:
+                    refuse(f"range takes 1 to 3 arguments, got {len(bounds.args)}", node)
                 self._all(*self._positional(bounds))
-                self.block(node.body)
-                self.block(node.orelse)
+                self._loop(node)
             case ast.For():
                 refuse("for loops are written `for NAME in range(...)`", node)
             case ast.Expr():
                 refuse("the value of this expression is not used: assign or return it", node)
             case _:
                 self._refuse(node, node)
+
+    def _loop(self, node: ast.For | ast.While) -> None:
+        self._loops += 1
+        self.block(node.body)
+        self._loops -= 1
+        self.block(node.orelse)
 
     def _target(self, node: ast.expr) -> None:
         match node:
@@ -123,6 +137,7 @@ class Body:
                 self._call(node)
             case ast.BinOp():
                 self._operator(node.op, node)
+                check_power(node)
                 self._all(node.left, node.right)
             case ast.UnaryOp():
                 self._expression(node.operand)
@@ -211,7 +226,3 @@ class Body:
         if node.keywords:
             refuse("arguments are given by position, without keywords", node)
         return node.args
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

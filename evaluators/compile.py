@@ -15,6 +15,8 @@ from numba.core.errors import NumbaError
 from numba.np.numpy_support import as_dtype
 
 from evaluators import language, parameters
+from evaluators.lower import NotLowered, lower
+from evaluators.native import NativeHook, addresses
 from problems.problem import Hook, Problem
 
 # Read-only, so that a hook that writes it does not compile.
@@ -32,8 +34,9 @@ class CompileFailure(ValueError):
 class CompiledProgram(NamedTuple):
     """What a simulator needs of a program: ``kernel(data, *hooks, theta)``."""
 
-    hooks: tuple[Any, ...]  # numba dispatchers, in the order of problem.hooks
+    hooks: tuple[Any, ...]  # numba dispatchers or NativeHooks, in the order of problem.hooks
     theta: np.ndarray  # (number of parameters,) float64, read-only
+    compiler: str = "numba"  # or "lowered": which way it went
 
 
 def hook_signature(hook: Hook) -> Any:
@@ -73,8 +76,24 @@ def simulate(problem: Problem, decoder: str, data: Any, program: CompiledProgram
     return simulator(problem, decoder, data)(data, *program.hooks, program.theta)
 
 
+def compile_program(source: str, problem: Problem) -> CompiledProgram:
+    """Compile a program the fast way if it is made of scalars, else through numba; same bits either way.
+
+    Arguments and errors are those of compile_hooks.
+    """
+    tree = language.parse(source)
+    try:
+        signatures = [hook_signature(hook) for hook in problem.hooks]
+        text = lower(tree, problem, signatures)
+    except (NotLowered, ValueError):  # numba says what is wrong with it, if anything is
+        return compile_hooks(source, problem)
+    found = addresses(text, [hook.name for hook in problem.hooks])
+    hooks = tuple(NativeHook(address, s) for address, s in zip(found, signatures, strict=True))
+    return CompiledProgram(hooks, _theta(tree), "lowered")
+
+
 def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> CompiledProgram:
-    """Compile a program's hooks to their exact signatures.
+    """Compile a program's hooks to their exact signatures, through numba.
 
     Parameters
     ----------
@@ -93,7 +112,7 @@ def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> C
         If source is not Python.
     """
     tree = language.parse(source)
-    found = parameters.parameters(tree)
+    theta = _theta(tree)
     namespace = _define(parameters.lift(tree), wrappers)
     hooks = []
     for hook in problem.hooks:
@@ -102,9 +121,13 @@ def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> C
             raise CompileFailure(f"the program must define {hook.signature}")
         _compile(dispatcher, hook, source)
         hooks.append(dispatcher)
-    theta = np.array([parameter.value for parameter in found], dtype=np.float64)
-    theta.setflags(write=False)
     return CompiledProgram(tuple(hooks), theta)
+
+
+def _theta(tree: ast.Module) -> np.ndarray:
+    theta = np.array([parameter.value for parameter in parameters.parameters(tree)], dtype=np.float64)
+    theta.setflags(write=False)
+    return theta
 
 
 def _define(tree: ast.Module, wrappers: bool) -> Mapping[str, Any]:

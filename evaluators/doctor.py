@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import mmap
 import os
 import platform
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from evaluators import launch, seal
+from evaluators import attempts, launch, namespaces, seal
 
 _CHILD_S = 5
 _REPORT = 3  # the one descriptor that seal.close_descriptors keeps
 _PLANTED = "EVOLVE_DOCTOR_PLANTED_KEY"
+_MEMORY_BYTES = 64 * 2**20
 
 
 class Record(TypedDict):
@@ -27,6 +28,7 @@ class Record(TypedDict):
 
     layer: str
     protects: str
+    required: bool
     works: bool
     detail: str
 
@@ -35,12 +37,20 @@ class _Test(NamedTuple):
     layer: str
     protects: str
     close: Callable[[], None]
-    forbidden: Mapping[str, Callable[[], object]]  # what it would do -> doing it
+    forbidden: attempts.Attempts
     detail: str = ""
+    required: bool = True
 
 
 def examine() -> list[Record]:
-    """Try every layer in throw-away processes; the last record lists versions."""
+    """Try every layer in throw-away processes; the last record lists versions.
+
+    Raises
+    ------
+    ValueError
+        If the environment switches off a layer that there is not.
+    """
+    seal.disabled()
     environment = launch.environment()
     command = launch.command("evaluators.doctor", "print_probe")
     os.environ[_PLANTED] = "sk-planted"
@@ -49,7 +59,12 @@ def examine() -> list[Record]:
     finally:
         del os.environ[_PLANTED]
     records: list[Record] = json.loads(done.stdout)
-    return [*records, Record(layer="versions", protects="", works=True, detail=_versions())]
+    return [*records, Record(layer="versions", protects="", required=False, works=True, detail=_versions())]
+
+
+def missing(records: Iterable[Record]) -> list[str]:
+    """Names of the required layers that do not work."""
+    return [record["layer"] for record in records if record["required"] and not record["works"]]
 
 
 def print_probe() -> None:
@@ -58,66 +73,90 @@ def print_probe() -> None:
     environment = Record(
         layer="environment",
         protects="keys and tokens: a worker inherits none",
+        required=True,
         works=clean,
         detail=f"{len(os.environ)} variables pass: {', '.join(sorted(os.environ))}",
     )
-    print(json.dumps([environment, *probe()]))
+    print(json.dumps([environment, *probe(), _checked("CPU limit", "the machine: endless computing ends", _spin_ends)]))
 
 
 def probe() -> list[Record]:
     """Try every layer that a process closes on itself; the caller must have one thread only."""
-    records = [_record(test) for test in _tests()]
-    for layer, protects, check in (
-        ("group kill", "the time limit: a program that ignores signals dies with all it started", _group_dies),
-        ("parent death", "no orphans: when the zygote dies, so do its workers", _orphan_dies),
-    ):
-        trouble = check()
-        records.append(Record(layer=layer, protects=protects, works=not trouble, detail=trouble))
-    return records
-
-
-def _tests() -> list[_Test]:
-    privileges, landlock, filter_ = seal.LAYERS
+    with tempfile.TemporaryDirectory(prefix="evolve-doctor-") as scratch:
+        records = [_record(test) for test in _tests(Path(scratch))]
     return [
-        _Test(
-            "descriptors",
-            "files and sockets that the trusted process holds",
-            lambda: seal.close_descriptors(_REPORT),
-            {"used an inherited descriptor": _use_inherited},
-        ),
-        _Test(
-            "limits",
-            "memory, CPU time, file size, number of processes",
-            lambda: seal.limit_resources(64 * 2**20, _CHILD_S),
-            {"allocated 1 GiB of an admitted 64 MiB": lambda: mmap.mmap(-1, 2**30)},
-        ),
-        _Test(*privileges, {"changed the root directory": lambda: os.chroot("/"), "kept the way to rights": _may_gain}),
-        _Test(
-            *landlock,
-            {
-                "read a file": lambda: open(__file__),
-                "listed a folder": lambda: os.listdir("/"),
-                "wrote a file": tempfile.TemporaryFile,
-            },
-            f"ABI {seal.landlock_version()}",
-        ),
-        _Test(
-            *filter_,
-            {
-                "opened a socket": socket.socket,
-                "started a process": _fork,
-                "ran a program": lambda: os.execv("/bin/sh", ["sh", "-c", ":"]),
-                "sent a signal": lambda: os.kill(os.getppid(), 0),
-                "asked to be traced": seal.trace_me,
-            },
-            platform.machine(),
-        ),
+        *records,
+        _checked("group kill", "the time limit: a program that ignores signals dies with all it started", _group_dies),
+        _checked("parent death", "no orphans: when the zygote dies, so do its workers", _orphan_dies),
     ]
+
+
+def _tests(scratch: Path) -> list[_Test]:
+    """Each layer alone against what it forbids, then all of them against everything."""
+    chroot, privileges, landlock, filter_ = seal.LAYERS
+    files, inherited, elsewhere = attempts.files(scratch), attempts.inherited(), attempts.elsewhere()
+    processes, rights, limits = attempts.processes(), attempts.rights(), attempts.limits(scratch)
+    return [
+        _Test("descriptors", "what the trusted process holds open", lambda: seal.close_descriptors(_REPORT), inherited),
+        _Test("limits", "memory, file size, number of files and processes, core dumps", _limit, limits),
+        _Test("namespaces", "other processes, all networks: out of sight", _enter, elsewhere, required=False),
+        _Test(chroot.name, chroot.protects, _leave_files, files, required=False),
+        _Test(privileges.name, privileges.protects, privileges.close, rights),
+        _Test(landlock.name, landlock.protects, _without_rights(landlock), files, f"ABI {seal.landlock_version()}"),
+        _Test(filter_.name, filter_.protects, _without_rights(filter_), processes | files, platform.machine()),
+        _Test("worker", "all of this at once, as workers have it", _seal, processes | files | rights | inherited),
+    ]
+
+
+def _without_rights(layer: seal.Layer) -> Callable[[], None]:
+    """Close a layer that the kernel grants only to who can no longer gain rights, or to root."""
+
+    def close() -> None:
+        seal.drop_privileges()
+        layer.close()
+
+    return close
+
+
+def _limit() -> None:
+    seal.limit_resources(_MEMORY_BYTES, _CHILD_S)
+
+
+def _enter() -> None:
+    if "namespaces" in seal.disabled():
+        raise OSError(f"switched off by {seal.SWITCH}")
+    namespaces.enter()
+
+
+def _leave_files() -> None:
+    with contextlib.suppress(OSError):  # root can do without; others get the right there
+        _enter()
+    os.fchdir(namespaces.empty_root())
+    seal.leave_files()
+
+
+def _seal() -> None:
+    with contextlib.suppress(OSError):
+        _enter()
+        os.fchdir(namespaces.empty_root())
+    # Weak: which layer is missing is another line; this one says whether the others make up for it.
+    seal.seal(_REPORT, os.getppid(), _MEMORY_BYTES, _CHILD_S, weak=True)
 
 
 def _record(test: _Test) -> Record:
     trouble = _in_child(lambda: _misbehave(test))
-    return Record(layer=test.layer, protects=test.protects, works=not trouble, detail=trouble or test.detail)
+    return Record(
+        layer=test.layer,
+        protects=test.protects,
+        required=test.required,
+        works=not trouble,
+        detail=trouble or test.detail,
+    )
+
+
+def _checked(layer: str, protects: str, check: Callable[[], str]) -> Record:
+    trouble = check()
+    return Record(layer=layer, protects=protects, required=True, works=not trouble, detail=trouble)
 
 
 def _in_child(act: Callable[[], str]) -> str:
@@ -140,6 +179,9 @@ def _in_child(act: Callable[[], str]) -> str:
 
 
 def _misbehave(test: _Test) -> str:
+    """Close a layer, then do what it forbids; what succeeded."""
+    if test.layer in seal.disabled():
+        return f"switched off by {seal.SWITCH}"
     try:
         test.close()
     except OSError as error:
@@ -153,24 +195,19 @@ def _misbehave(test: _Test) -> str:
     return ""
 
 
-def _use_inherited() -> None:
-    for descriptor in range(_REPORT + 1, 64):
+def _spin_ends() -> str:
+    """A child with one second of CPU time that computes for ever is killed."""
+    process = os.fork()
+    if process == 0:
         try:
-            os.fstat(descriptor)
-        except OSError:
-            continue
-        return
-    raise OSError("none is open")
-
-
-def _may_gain() -> None:
-    if seal.gains_no_privileges():
-        raise OSError("the kernel grants none")
-
-
-def _fork() -> None:
-    if os.fork() == 0:
-        os._exit(0)
+            signal.alarm(_CHILD_S)
+            seal.limit_resources(_MEMORY_BYTES, 1)
+            attempts.spin()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(process, 0)
+    ended = os.waitstatus_to_exitcode(status)
+    return "" if ended in (-signal.SIGXCPU, -signal.SIGKILL) else f"the trial process ended with {ended}"
 
 
 def _group_dies() -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from evaluators import wire
+from evaluators import seal, wire
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
 from evaluators.policy import Rejection, admit
@@ -21,7 +22,12 @@ from evaluators.zygote import Ended, LayersMissing, Talk, Zygote, ZygoteLost
 from problems import registry
 from problems.problem import Instance, Problem
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
+
+
+Kind = TypeVar("Kind", bound="Evaluator")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -45,6 +51,8 @@ class Evaluator:
         Splits to read from the user's own file or folder, in the problem's format.
     allow_weak_sandbox : bool
         Run although the kernel lacks a layer.
+    lowered : bool
+        Compile programs of scalars the fast way; otherwise all through numba.
     """
 
     # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
@@ -59,6 +67,7 @@ class Evaluator:
         limits: Limits | None = None,
         sets: Mapping[str, Path] | None = None,
         allow_weak_sandbox: bool = False,
+        lowered: bool = True,
     ) -> None:
         self.problem = registry.load(problem) if isinstance(problem, str) else problem
         self.decoder = decoder or self.problem.default_decoder
@@ -69,6 +78,7 @@ class Evaluator:
         if self._workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self._weak = allow_weak_sandbox
+        self._lowered = lowered
         self._slots = asyncio.Semaphore(self._workers)
         self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
         self._loaded: list[str] = []
@@ -96,6 +106,10 @@ class Evaluator:
         """
         zygote = Zygote(self._settings(), self._worker_limits)
         try:
+            seal.disabled()
+        except ValueError as error:
+            raise SandboxUnavailable(str(error)) from None
+        try:
             await zygote.start(self._loaded)
         except LayersMissing as missing:
             layers = ", ".join(missing.args)
@@ -103,6 +117,10 @@ class Evaluator:
                 f"this machine lacks a layer of the sandbox: {layers} (see: evolve doctor); "
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
+        if zygote.missing and self._zygote is None:
+            _log.warning(
+                "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
+            )
         self._zygote, self._layout = zygote, zygote.layout
 
     @property
@@ -120,7 +138,18 @@ class Evaluator:
             "timeout_s": self.limits.timeout_s,
             "memory_bytes": self.limits.memory_bytes,
             "weak": self._weak,
+            "lowered": self._lowered,
         }
+
+    def beside(self, kind: type[Kind]) -> Kind:
+        """Another evaluator of the same problem with the same settings, not started."""
+        return kind(
+            self.problem,
+            decoder=self.decoder,
+            workers=self._workers,
+            limits=self.limits,
+            allow_weak_sandbox=self._weak,
+        )
 
     async def close(self) -> None:
         """End the zygote and every worker; evaluations under way are abandoned."""
@@ -247,7 +276,7 @@ class Evaluator:
             "transfer_s": max(0.0, received_at_s - answer.sealed_at_s - answer.compile_s - answer.run_s),
             "score_s": time.monotonic() - received_at_s,
         }
-        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost)
+        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost, compiler=answer.compiler)
 
 
 def _signal_name(number: int) -> str:

@@ -7,9 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from evaluators import seal
+
 # Where caches and temporary files live, so that both sides share compiled kernels. No other
-# variable passes: keys and tokens live in the environment.
-_KEPT = ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "TMPDIR")
+# variable passes: keys and tokens live in the environment. The last one weakens the sandbox, for its tests.
+_KEPT = ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "TMPDIR", seal.SWITCH)
 _SET = {
     "LC_ALL": "C.UTF-8",
     # One thread each: the zygote must not have any but its own when it forks.

@@ -22,6 +22,7 @@ class Ok:
     raw: Mapping[str, list[float]]
     fingerprint: str = ""  # digest of the decisions on the problem's probe instances
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds by step: compile_s, run_s, ...
+    compiler: str = ""  # numba or lowered: which way the program was compiled; not stored
     kind: ClassVar[str] = "ok"
 
 
@@ -29,7 +30,7 @@ class Ok:
 class Failure:
     """No score: ``stage`` says where it ended, ``reason`` why, in one line for people and LLMs."""
 
-    stage: str  # edit, admit, compile, run, verify
+    stage: str  # edit, admit, compile, run, verify, audit
     reason: str
     kind: ClassVar[str] = "failure"
 
@@ -83,7 +84,25 @@ class NonFinite(Failure):
     kind: ClassVar[str] = "non_finite"
 
 
+@dataclass(frozen=True)
+class NonDeterministic(Failure):
+    """The same program decided otherwise on the same data."""
+
+    kind: ClassVar[str] = "non_deterministic"
+
+
+@dataclass(frozen=True)
+class Anticipative(Failure):
+    """Decisions depended on what had not been revealed when they were taken."""
+
+    kind: ClassVar[str] = "anticipative"
+
+
 Outcome = Ok | Failure
 FAILURES: dict[str, type[Failure]] = {
-    f.kind: f for f in (Rejected, CompileError, Infeasible, Crashed, TimedOut, OutOfMemory, NonFinite)
+    f.kind: f
+    for f in (
+        *(Rejected, CompileError, Infeasible, Crashed, TimedOut, OutOfMemory, NonFinite),
+        *(NonDeterministic, Anticipative),
+    )
 }

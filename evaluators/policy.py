@@ -68,14 +68,15 @@ def _scope(tree: ast.Module, problem: Problem) -> Scope:
                 name = _constant(statement)
                 check_name(name, statement, functions.keys() | constants)
                 constants.add(name)
-            case ast.Import() | ast.ImportFrom() | ast.ClassDef():
+            case ast.Import() | ast.ImportFrom() | ast.ClassDef() | ast.AsyncFunctionDef():
                 refuse(INSTEAD[type(statement)], statement)
             case _:
                 refuse("module level admits imports, constants, param(...) and functions, nothing else", statement)
     if len(functions) > MAX_FUNCTIONS:
         refuse(f"the program has {len(functions)} functions, more than the {MAX_FUNCTIONS} admitted")
     fields = {h.name: {a: getattr(t, "_fields", ()) for a, t in h.arguments.items()} for h in problem.hooks}
-    return Scope(functions, frozenset(constants), frozenset(modules), fields)
+    every = frozenset(name for arguments in fields.values() for names in arguments.values() for name in names)
+    return Scope(functions, frozenset(constants), frozenset(modules), fields, every)
 
 
 def _constant(statement: ast.Assign) -> str:
@@ -108,15 +109,17 @@ def _check_hook(function: ast.FunctionDef | None, hook: Hook, scope: Scope) -> N
 def _check_signature(function: ast.FunctionDef, scope: Scope) -> None:
     args = function.args
     if function.decorator_list:
-        refuse("decorators are not admitted", function)
+        refuse("decorators are not admitted: hooks are compiled without one", function)
     if args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs:
         refuse(f"{function.name} may have plain positional arguments only", function)
     if args.defaults:
-        refuse(f"{function.name} may not have default values", function)
+        refuse(f"{function.name} may not have default values: pass every argument", function)
     if getattr(function, "type_params", None):
-        refuse("type parameters are not admitted", function)
+        refuse("type parameters are not admitted: all values are numbers", function)
+    taken = {*scope.functions, *scope.constants}
     for argument in args.args:
-        check_name(argument.arg, argument, scope.functions.keys() | scope.constants)
+        check_name(argument.arg, argument, taken)
+        taken.add(argument.arg)
     for note in (function.returns, *(argument.annotation for argument in args.args)):
         check_annotation(note)
 

@@ -1,7 +1,8 @@
 """How a worker gives up its rights: one function per layer, all irreversible.
 
 No layer relies on another. Together they leave a process that can compute, allocate a bounded
-amount of memory, read and write the descriptors it already holds, and exit.
+amount of memory, read and write the descriptors it already holds, and exit. What can be made ready
+before a fork is cached, and ``prepare`` makes it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evaluators import seccomp
 
 PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
 PTRACE_TRACEME = 0
@@ -38,7 +40,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _call(function: str, *arguments: object) -> int:
+def call(function: str, *arguments: object) -> int:
     """Call into libc; a negative result becomes an OSError that names the function."""
     if not sys.platform.startswith("linux"):
         raise OSError(f"{function} exists on Linux only")
@@ -52,12 +54,14 @@ def _call(function: str, *arguments: object) -> int:
 def system_call(number: int, *arguments: object) -> int:
     """A system call by its number; a negative result becomes an OSError."""
     words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    return _call("syscall", ctypes.c_long(number), *words)
+    return call("syscall", ctypes.c_long(number), *words)
 
 
-def _prctl(option: int, value: int, address: object = 0) -> int:
+def prctl(option: int, value: object, address: object = None) -> int:
+    """Call prctl; values are words or buffers."""
     word = ctypes.c_ulong
-    return _call("prctl", option, word(value), address if address else word(0), word(0), word(0))
+    first = word(value) if isinstance(value, int) else value
+    return call("prctl", option, first, address or word(0), word(0), word(0))
 
 
 def own_group() -> None:
@@ -69,14 +73,9 @@ def own_group() -> None:
     os.setpgid(0, 0)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what descendants leave behind, so that none stays a zombie elsewhere."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
 def die_with(parent: int) -> None:
     """Ask for SIGKILL when the parent process dies, even if it died a moment ago."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -117,35 +116,46 @@ def address_space_bytes() -> int:
 
 
 def volunteer_for_oom_killer() -> None:
-    """Be the first to go when the machine, not the limit, runs out of memory: a courtesy, no wall."""
+    """Have this process and its children go first when the machine runs out of memory: a courtesy, no wall."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
 
 def drop_privileges() -> None:
-    """Drop all capabilities, and the way back: set-user-id programs no longer raise rights."""
+    """Drop all capabilities, and the way back: set-user-id programs no longer raise rights.
+
+    The memory of the process becomes unreadable to others of the same user as well, which
+    also keeps it out of core dumps that are piped to a program: no limit on files holds for those.
+    """
     header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
     nothing = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; two words each
-    _call("capset", header, nothing)
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    call("capset", header, nothing)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def gains_no_privileges() -> bool:
     """Whether this process has given up the way to more rights."""
-    return _prctl(PR_GET_NO_NEW_PRIVS, 0) == 1
+    return prctl(PR_GET_NO_NEW_PRIVS, 0) == 1
+
+
+def hides_memory() -> bool:
+    """Whether no other process of the user may read this one's memory, and no core dump holds it."""
+    return prctl(PR_GET_DUMPABLE, 0) == 0
 
 
 def trace_me() -> None:
     """Ask to be traced by the parent: the one harmless use of ptrace, for the doctor."""
     zero = ctypes.c_long(0)
-    _call("ptrace", ctypes.c_long(PTRACE_TRACEME), zero, zero, zero)
+    call("ptrace", ctypes.c_long(PTRACE_TRACEME), zero, zero, zero)
 
 
+@cache
 def landlock_version() -> int:
     """ABI version of the kernel's Landlock, 0 if it has none."""
     try:
         version = ctypes.c_long(LANDLOCK_CREATE_RULESET_VERSION)
-        return _call("syscall", ctypes.c_long(LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), version)
+        return call("syscall", ctypes.c_long(LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), version)
     except OSError:
         return 0
 
@@ -168,20 +178,32 @@ def restrict_files() -> None:
     )
     size = 8 if version < 4 else 16 if version < 6 else 24
     number, word = ctypes.c_long(LANDLOCK_CREATE_RULESET), ctypes.c_size_t(size)
-    ruleset = _call("syscall", number, ctypes.create_string_buffer(rules), word, ctypes.c_long(0))
+    ruleset = call("syscall", number, ctypes.create_string_buffer(rules), word, ctypes.c_long(0))
     try:
-        _call("syscall", ctypes.c_long(LANDLOCK_RESTRICT_SELF), ctypes.c_long(ruleset), ctypes.c_long(0))
+        call("syscall", ctypes.c_long(LANDLOCK_RESTRICT_SELF), ctypes.c_long(ruleset), ctypes.c_long(0))
     finally:
         os.close(ruleset)
 
 
 def filter_system_calls(program: bytes = b"") -> None:
     """Seccomp: only what computing needs, or what another filter allows; the rest fails with EPERM."""
+    prctl(seccomp.PR_SET_SECCOMP, seccomp.SECCOMP_MODE_FILTER, _filter(program)[0])
+
+
+@cache
+def _filter(program: bytes = b"") -> tuple[Any, Any]:
+    """The filter as the kernel reads it, and the instructions that it points to."""
     program = program or seccomp.program(platform.machine())
     code = ctypes.create_string_buffer(program)
     # struct sock_fprog: number of eight-byte instructions, padding, pointer to them.
-    filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
-    _prctl(seccomp.PR_SET_SECCOMP, seccomp.SECCOMP_MODE_FILTER, filter_)
+    return ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code))), code
+
+
+def leave_files() -> None:
+    """Make the working folder, an empty one, the root of all paths."""
+    if os.listdir("."):
+        raise OSError("the working folder is not empty")
+    os.chroot(".")
 
 
 class Layer(NamedTuple):
@@ -190,14 +212,41 @@ class Layer(NamedTuple):
     name: str
     protects: str
     close: Callable[[], None]
+    required: bool = True
 
 
-# Order matters: the last one forbids the system calls that the others need.
+# Order matters: the first needs a right that the second drops, and the last one forbids the system
+# calls that the others need.
 LAYERS = (
-    Layer("privileges", "no way to gain rights, also for root", drop_privileges),
+    Layer("chroot", "files: the root folder is an empty one", leave_files, required=False),
+    Layer("privileges", "no way to gain rights, also for root; no core dumps", drop_privileges),
     Layer("landlock", "files: no reading, writing, listing or running; TCP", restrict_files),
     Layer("seccomp", "no sockets, processes, programs, signals, tracing", filter_system_calls),
 )
+# What the environment may switch off, to see what the rest is worth: layers, the limits, and namespaces.
+SWITCH = "EVOLVE_DISABLE_LAYERS"
+SWITCHES = ("limits", "namespaces", *(layer.name for layer in LAYERS))
+
+
+def disabled() -> frozenset[str]:
+    """Layers that the environment switches off.
+
+    Raises
+    ------
+    ValueError
+        If it names something else.
+    """
+    names = frozenset(os.environ.get(SWITCH, "").replace(",", " ").split())
+    if unknown := sorted(names.difference(SWITCHES)):
+        raise ValueError(f"{SWITCH} names no layer {unknown[0]!r}; there are {', '.join(SWITCHES)}")
+    return names
+
+
+def prepare() -> None:
+    """Make ready, before a fork, what every worker would otherwise make anew."""
+    landlock_version()
+    with contextlib.suppress(OSError):  # no table for this machine: the doctor has said so
+        _filter()
 
 
 def seal(descriptor: int, parent: int, memory_bytes: int, timeout_s: float, weak: bool) -> None:
@@ -206,19 +255,21 @@ def seal(descriptor: int, parent: int, memory_bytes: int, timeout_s: float, weak
     Raises
     ------
     OSError
-        If a layer is missing and ``weak`` does not allow that.
+        If a required layer is missing and ``weak`` does not allow that.
     """
+    off = disabled()
     own_group()
     close_descriptors(descriptor)
-    steps: list[Callable[[], None]] = [
-        lambda: die_with(parent),
-        volunteer_for_oom_killer,
-        lambda: limit_resources(memory_bytes, int(timeout_s) + 2),
-        *(layer.close for layer in LAYERS),
+    steps = [
+        Layer("parent death", "", lambda: die_with(parent)),
+        Layer("limits", "", lambda: limit_resources(memory_bytes, int(timeout_s) + 2)),
+        *LAYERS,
     ]
     for step in steps:
         try:
-            step()
+            if step.name in off:
+                raise OSError(f"{step.name} is switched off by {SWITCH}")
+            step.close()
         except OSError:
-            if not weak:
+            if step.required and not weak:
                 raise

@@ -15,7 +15,7 @@ import resource
 import struct
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,18 +142,21 @@ def seal_task(descriptors: Sequence[int], parent: int, access: Access, limits: t
     OSError
         If a layer is missing and ``weak`` does not allow that.
     """
+    off = seal.disabled()
     keep_descriptors(descriptors)
     memory_bytes, timeout_s = limits
-    steps: list[Callable[[], None]] = [
-        lambda: seal.die_with(parent),
-        seal.volunteer_for_oom_killer,
-        lambda: limit_resources(memory_bytes, int(timeout_s) + 2),
-        seal.drop_privileges,
-        lambda: restrict_files(access),
-        lambda: seal.filter_system_calls(task_seccomp.program(platform.machine())),
-    ]
-    for step in steps:
+    filter_ = task_seccomp.program(platform.machine())
+    steps: Mapping[str, Callable[[], None]] = {
+        "parent death": lambda: seal.die_with(parent),
+        "limits": lambda: limit_resources(memory_bytes, int(timeout_s) + 2),
+        "privileges": seal.drop_privileges,
+        "landlock": lambda: restrict_files(access),
+        "seccomp": lambda: seal.filter_system_calls(filter_),
+    }
+    for name, step in steps.items():
         try:
+            if name in off:
+                raise OSError(f"{name} is switched off by {seal.SWITCH}")
             step()
         except OSError:
             if not weak:

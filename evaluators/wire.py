@@ -22,7 +22,8 @@ _STAGES = ("compile", "run")
 _KINDS = (CompileError.kind, Crashed.kind, NonFinite.kind, OutOfMemory.kind)
 _DTYPES = tuple(np.dtype(t).str for t in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"))
 _MAX_REASON_BYTES = 1_000
-_HEADER = struct.Struct("<I3d32s")  # instances; seconds; fingerprint
+_COMPILERS = ("numba", "lowered")
+_HEADER = struct.Struct("<I3d32sB")  # instances; seconds; fingerprint; compiler
 _ARRAY = struct.Struct("<BB")  # dtype, dimensions
 
 
@@ -47,6 +48,7 @@ class Answer:
     sealed_at_s: float  # on the clock time.monotonic, which all processes share
     compile_s: float
     run_s: float
+    compiler: str = _COMPILERS[0]
 
 
 def encode_failure(kind: str, stage: str, reason: str) -> bytes:
@@ -58,7 +60,7 @@ def encode_failure(kind: str, stage: str, reason: str) -> bytes:
 def encode_answer(answer: Answer, fingerprint: bytes) -> bytes:
     """All solutions, as raw arrays."""
     seconds = (answer.sealed_at_s, answer.compile_s, answer.run_s)
-    parts = [b"S", _HEADER.pack(len(answer.solutions), *seconds, fingerprint)]
+    parts = [b"S", _HEADER.pack(len(answer.solutions), *seconds, fingerprint, _COMPILERS.index(answer.compiler))]
     for solution, nanoseconds in zip(answer.solutions, answer.nanoseconds, strict=True):
         parts.append(struct.pack("<Q", nanoseconds))
         parts += [_encode_array(np.asarray(field)) for field in solution]
@@ -85,11 +87,13 @@ def decode(data: bytes, solution: type, layouts: Sequence[Layout], instances: in
         return _decode_failure(reader)
     if kind != b"S":
         raise BadAnswer("it is neither solutions nor a failure")
-    count, sealed_at_s, compile_s, run_s, fingerprint = reader.unpack(_HEADER)
+    count, sealed_at_s, compile_s, run_s, fingerprint, compiler = reader.unpack(_HEADER)
     if count != instances:
         raise BadAnswer(f"{count} solutions for {instances} instances")
     if not all(math.isfinite(s) and s >= 0 for s in (sealed_at_s, compile_s, run_s)):
         raise BadAnswer("times are not finite and non-negative")
+    if compiler >= len(_COMPILERS):
+        raise BadAnswer("it names no known compiler")
     solutions, nanoseconds = [], []
     for _ in range(instances):
         nanoseconds.append(reader.unpack(struct.Struct("<Q"))[0])
@@ -97,7 +101,7 @@ def decode(data: bytes, solution: type, layouts: Sequence[Layout], instances: in
     if reader.left:
         raise BadAnswer(f"{reader.left} bytes follow the last solution")
     digest = fingerprint.hex() if any(fingerprint) else ""
-    return Answer(solutions, nanoseconds, digest, sealed_at_s, compile_s, run_s)
+    return Answer(solutions, nanoseconds, digest, sealed_at_s, compile_s, run_s, _COMPILERS[compiler])
 
 
 def _decode_failure(reader: _Reader) -> Failure:

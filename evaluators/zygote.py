@@ -67,6 +67,7 @@ class Zygote:
         self._complaint: asyncio.Task[bytes]
         self.lost = False
         self.layout: list[Layout] = []
+        self.missing: list[str] = []  # layers of the sandbox; not empty only where that was allowed
 
     @property
     def pid(self) -> int:
@@ -113,6 +114,7 @@ class Zygote:
             await self.close()
             raise LayersMissing(*message["missing"])
         self.layout = [Layout(*array) for array in message["ready"]["layout"]]
+        self.missing = message["ready"]["missing"]
 
     async def load(self, split: str) -> None:
         """Load a split; nothing may run meanwhile, since the zygote does not watch workers then.

@@ -30,12 +30,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor, seal
+from evaluators import doctor, namespaces, seal
 
 if TYPE_CHECKING:
+    from evaluators.namespaces import Hideout
     from evaluators.worker import Case, Order, Prepared, Task
 
 _WATCH_S = 0.5
+_ORPHAN_ROUNDS = 100  # more than enough for all but a fork bomb, which dies with the zygote
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -46,12 +48,17 @@ def main(descriptor: int, parent: int) -> None:
         lines = Lines(control)
         settings = lines.wait()
         # First, while forks are cheap: numba is not imported yet.
-        missing = [record["layer"] for record in doctor.probe() if not record["works"]]
+        records = {record["layer"]: record for record in doctor.probe()}
+        missing = doctor.missing(records.values())
         if missing and not settings["weak"]:
             _say(control, missing=missing)
             return
-        zygote = Zygote(control, lines, settings)
-        zygote.prepare()
+        seal.volunteer_for_oom_killer()
+        seal.volunteer_for_oom_killer()
+        seal.prepare()
+        hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
+        zygote = Zygote(control, lines, settings, hideout)
+        zygote.prepare(missing)
     zygote.serve()
 
 
@@ -107,25 +114,25 @@ class _Worker(NamedTuple):
 class Zygote:
     """Forks workers, kills the overdue, reports how each ended."""
 
-    def __init__(self, control: socket.socket, lines: Lines, settings: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, lines: Lines, settings: dict[str, Any], hideout: Hideout) -> None:
         self._control = control
         self._lines = lines
         self._settings = settings
+        self._hideout = hideout
         self._workers: dict[int, _Worker] = {}  # by process
         self._fate: dict[int, str] = {}  # processes killed from here, and why
         self._task: Task
         self._prepared: Prepared
         self._live: Any
 
-    def prepare(self) -> None:
+    def prepare(self, missing: list[str]) -> None:
         """Import, load instances, compile what all programs share; then say how solutions look."""
         if "prepared" in self._settings:
-            self._prepare_plain()
+            self._prepare_plain(missing)
             return
         # Here, not above: numba takes longer to import than everything before.
-        import numba
-
         from evaluators import warmup, wire, worker
+        from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
         module, _, function = self._settings["task"].partition(":")
@@ -138,23 +145,22 @@ class Zygote:
         for split in self._settings["splits"]:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
+        prepare_primitives()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
             assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
         layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
         del self._prepared.splits["probes"]
-        self._be_ready(layout=[wire.Layout(*array) for array in layout], numba=numba.__version__)
+        self._be_ready(layout=[wire.Layout(*array) for array in layout], missing=missing)
 
-    def _prepare_plain(self) -> None:
+    def _prepare_plain(self, missing: list[str]) -> None:
         """Get ready for programs that bring all they need: no problem is imported, nothing is compiled."""
         module, _, function = self._settings["task"].partition(":")
         home = importlib.import_module(module)
         self._task, self._live = getattr(home, function), home.live
         self._prepared = home.prepare(self._settings["prepared"])
-        with contextlib.suppress(OSError):  # Linux only
-            seal.adopt_orphans()
-        self._be_ready(layout=[])
+        self._be_ready(layout=[], missing=missing)
 
     def _be_ready(self, **found: object) -> None:
         _be_single_threaded()
@@ -178,7 +184,7 @@ class Zygote:
         from evaluators.worker import Order
 
         limits = self._settings
-        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"])
+        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"], limits["lowered"])
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
@@ -225,7 +231,8 @@ class Zygote:
                     self._kill(process, "killed")
 
     def _fork(self, number: int, order: Order) -> None:
-        descriptor, zygote = self._lines.descriptors.popleft(), os.getpid()
+        descriptor = self._lines.descriptors.popleft()
+        zygote = os.getpid() if self._hideout.init is None else 0  # as a worker sees it: outside its namespace
         process = os.fork()
         if process == 0:
             self._become(self._live, descriptor, zygote, order)
@@ -233,6 +240,8 @@ class Zygote:
         self._workers[process] = _Worker(number, time.monotonic() + order.timeout_s)
 
     def _become(self, live: Any, descriptor: int, zygote: int, order: Order) -> NoReturn:
+        if self._hideout.root is not None:
+            os.fchdir(self._hideout.root)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         live(descriptor, zygote, order, self._prepared, self._task)
@@ -254,21 +263,36 @@ class Zygote:
             try:
                 process, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return  # there is none
+                return
             if process == 0:
                 return
+            if process == self._hideout.init:
+                os._exit(1)  # its namespace is dead, and all workers with it: no fault of theirs
+            if process not in self._workers:
+                continue  # an orphan, adopted
             if self._settings["weak"]:  # else it could not start anything that outlives it
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process, signal.SIGKILL)
-            worker = self._workers.pop(process, None)
-            if worker is None:
-                continue  # left behind by a worker that started it
+                self._kill_orphans(process)
+            worker = self._workers.pop(process)
             fate = self._fate.pop(process, "exited")
             _say(self._control, exited=worker.number, fate=fate, code=os.waitstatus_to_exitcode(status))
 
+    def _kill_orphans(self, process: int) -> None:
+        """Kill what an ended worker started: its group, and what left that, adopted by the namespace or here."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+        for _ in range(_ORPHAN_ROUNDS):
+            adopted = namespaces.children(self._hideout.init or os.getpid()) - self._workers.keys()
+            if not adopted:
+                return
+            for orphan in adopted:
+                _kill_group(orphan)
+                if self._hideout.init is None:
+                    os.waitpid(orphan, 0)
+            time.sleep(0.001)
+
 
 def _kill_group(process: int) -> None:
-    """SIGKILL a worker and its group; before it has made its group, the worker alone."""
+    """SIGKILL a worker and its group, if it has made one yet."""
     for kill in (os.kill, os.killpg):
         with contextlib.suppress(ProcessLookupError):
             kill(process, signal.SIGKILL)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import Ok, Outcome, Rejected
+from evaluators.outcome import CompileError, Ok, Outcome, Rejected
 from evolve.archives.digest import exact
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
-from evolve.findings import Findings, canonical_key
+from evolve.findings import Findings
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import EditRefused, Proposer
 from evolve.record import Record
@@ -53,7 +53,8 @@ class Attempts:
     stopped: str = ""  # why nothing more is begun
 
     _pending: dict[int, Attempt] = field(default_factory=dict)
-    _evaluating: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)  # canonical form -> its evaluation
+    # canonical hash -> the text that is evaluated, and its evaluation
+    _evaluating: dict[str, tuple[str, asyncio.Task[Outcome]]] = field(default_factory=dict)
     _asks: dict[int, Ask] = field(default_factory=dict)
     _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
     _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
@@ -155,10 +156,8 @@ class Attempts:
                 self.stopped = str(exhausted)  # ask no more; calls under way are paid for, so they go on
                 continue
             # of equal programs under way together the first one told has the outcome
-            refused = isinstance(candidate.outcome, Rejected)
-            yield (not refused and self.found.repeated(candidate.program)) or candidate, attempt.reservation
-            if candidate.program.source:
-                self._evaluating.pop(canonical_key(candidate.program), None)
+            yield self.found.repeated(candidate.program) or candidate, attempt.reservation
+            self._evaluating.pop(self.found.key(candidate.program), None)
 
     async def cancel(self) -> None:
         """Stop whatever is under way."""
@@ -182,6 +181,8 @@ class Attempts:
             said = getattr(last, "reason", "")
             self.stopped = f"stopped: {self.found.refusals} refusals in a row, the last: {said}"
             return False
+        if self.budget.remaining()["seconds"] == 0:
+            self.stopped = "seconds spent"
         return self.budget.affords(evaluations=1)
 
     # one attempt
@@ -208,7 +209,7 @@ class Attempts:
         ask, told = self._asks.get(number), self.found.candidates
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
-            return Proposal(ask.operator, tuple(parents), tuple(others), number=number)
+            return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
         view = self.found.view(self.proposer.operators, len(self._pending))
         answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
@@ -220,6 +221,7 @@ class Attempts:
             parents=tuple(c.program.id for c in proposal.parents),
             inspirations=tuple(c.program.id for c in proposal.inspirations),
             told=len(told),
+            model=proposal.model,
         )
         if not self.proposer.immediate:
             with self.store.transaction():
@@ -251,10 +253,23 @@ class Attempts:
         repeated = self.found.repeated(program)
         if repeated is not None:
             return repeated
-        key = canonical_key(program)
+        return Candidate(program, await self._shared(program))
+
+    async def _shared(self, program: Program) -> Outcome:
+        """Evaluate; equal programs under way share an evaluation.
+
+        Unless dead code may be why it failed: then each is evaluated as it is written, so that its
+        outcome does not depend on which of them came first.
+        """
+        key = self.found.key(program)
         if key not in self._evaluating:
-            self._evaluating[key] = asyncio.create_task(self.evaluator.evaluate(program.source, "train"))
-        return Candidate(program, await self._evaluating[key])
+            task = asyncio.create_task(self.evaluator.evaluate(program.source, "train"))
+            self._evaluating[key] = (program.source, task)
+        source, task = self._evaluating[key]
+        outcome = await task
+        if source != program.source and isinstance(outcome, Rejected | CompileError):
+            return await self.evaluator.evaluate(program.source, "train")
+        return outcome
 
     def _rng(self, number: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.store.config.seed, number, stream))

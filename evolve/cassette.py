@@ -84,6 +84,12 @@ class Replies:
         """What an attempt of that number asked, whatever it was."""
         return self._by_program.get(program)
 
+    def send(self, program: int, worst: Mapping[str, Any]) -> None:
+        """A request of an attempt is about to be sent and may cost so much; ``{}`` if it cost nothing."""
+
+    def lose(self, program: int, spend: Mapping[str, Any] | None = None) -> None:
+        """A request brought nothing to keep, and cost so much; without ``spend`` its worst case."""
+
     def keep(self, recording: Recording, spend: Mapping[str, Any]) -> None:
         """Remember a recording and what it cost."""
         self._add(recording)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from evaluators.evaluator import SandboxUnavailable
-from evolve.commands import evaluate, exchange, inspect, problems, search
+from evolve.commands import bench, data, devices, doctor, evaluate, exchange, inspect, problems, reproduce, search
 from evolve.errors import UserError
 from problems.problem import BadInstance
 
@@ -33,6 +33,8 @@ _add(search.resume)
 _add(search.replay)
 _add(search.cassette)
 app.add_typer(problems.app, name="problems")
+app.add_typer(devices.app, name="devices")
+app.add_typer(data.app, name="data")
 _add(inspect.runs)
 _add(inspect.show)
 _add(inspect.front)
@@ -44,7 +46,9 @@ _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)
 _add(exchange.repair)
-_add(evaluate.doctor)
+_add(reproduce.reproduce)
+_add(doctor.doctor)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

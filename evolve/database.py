@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from evolve.errors import UserError
 
 NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
@@ -46,6 +49,12 @@ CREATE TABLE replies (
 CREATE INDEX replies_by_key ON replies (key);
 CREATE INDEX outcomes_by_kind ON outcomes (split, kind);
 """,
+    3: """
+CREATE TABLE sends (
+    program INTEGER PRIMARY KEY, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL, usd REAL NOT NULL);
+ALTER TABLE asks ADD COLUMN model TEXT NOT NULL DEFAULT '';
+""",
 }
 
 
@@ -68,10 +77,10 @@ class Database:
     def __init__(self, folder: Path, *, writable: bool = False) -> None:
         self.folder = folder
         self._lock = _lock(folder) if writable else None
-        mode = "rw" if writable else "ro"
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self._db = sqlite3.connect(f"file:{(folder / NAME).absolute()}?mode={mode}", uri=True, isolation_level=None)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            self._db = _connect(folder, "rw" if writable else "ro")
+            version = self._version()
             if writable:
                 self._db.execute("PRAGMA synchronous=FULL")
             if 0 < version < SCHEMA_VERSION:
@@ -82,13 +91,35 @@ class Database:
             raise self._unreadable(error) from None
         if version != SCHEMA_VERSION:
             self._release()
-            raise UserError(f"{folder / NAME}: schema {version}, this version of evolve reads {SCHEMA_VERSION}")
+            reads = f"schema {version}, this version of evolve reads {SCHEMA_VERSION}"
+            raise UserError(f"{folder / NAME}: {reads if version else 'no run is in it; restore it from a copy'}")
+
+    def _version(self) -> int:
+        """The schema; SQLite reads a file in this mode only next to files that it may write."""
+        try:
+            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.OperationalError:
+            if self._lock is not None or _may_write(self.folder):
+                raise
+            self._read_a_copy()
+            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _read_a_copy(self) -> None:
+        """Go on with a copy of a run that is not to be written."""
+        self._db.close()
+        self._copy = tempfile.TemporaryDirectory(prefix="evolve-")
+        for path in (self.folder / NAME, self.folder / f"{NAME}-wal"):
+            if path.exists():
+                shutil.copyfile(path, Path(self._copy.name) / path.name)
+        self._db = _connect(Path(self._copy.name), "rw")
 
     def _migrate(self, version: int) -> None:
         """Bring a run of an older version up to date; a reader does so through a writer."""
-        if self._lock is None:
-            Database(self.folder, writable=True).close()
-            return
+        if self._lock is None and self._copy is None:
+            if _may_write(self.folder):
+                Database(self.folder, writable=True).close()
+                return
+            self._read_a_copy()
         for step in range(version + 1, SCHEMA_VERSION + 1):
             self._db.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version={step}; COMMIT;")
 
@@ -100,6 +131,8 @@ class Database:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     @property
     def in_transaction(self) -> bool:
@@ -140,6 +173,14 @@ class Database:
         return UserError(
             f"{self.folder / NAME}: cannot be read: {error}; save what can be read: evolve repair {self.folder}"
         )
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=True)
+
+
+def _connect(folder: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str((folder / NAME).absolute()))}?mode={mode}", uri=True, isolation_level=None)
 
 
 def new_database(folder: Path) -> None:

@@ -12,12 +12,12 @@ import textwrap
 from collections.abc import Sequence
 
 from evaluators import regions
-from evolve.program import canonical_key
+from evaluators.canonical import WHOLE, canonical_hash
 from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
 
-def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False) -> str:
+def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False, whole: bool = False) -> str:
     """The child that a reply makes of its parent, whichever of the two forms the reply uses.
 
     Parameters
@@ -30,6 +30,8 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
         Functions that a whole program must define; they tell it from other code in the reply.
     cut : bool
         Whether the reply was cut short, so that its last code block may be half a program.
+    whole : bool
+        Whether programs are ordinary Python, of which only comments and layout count for nothing.
 
     Returns
     -------
@@ -39,7 +41,7 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     ------
     EditRefused
         If there is no code, a block is malformed or matches nothing or several places, the result
-        does not parse, protected text would change, or only comments and layout would.
+        does not parse, protected text would change, or the child would compute what the parent does.
     """
     reply = answer(reply)
     blocks = parse_blocks(reply)
@@ -48,12 +50,9 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     flaw = syntax_error(child)
     if flaw:
         raise EditRefused(f"the edited program does not parse: {flaw}")
-    try:
-        same = not syntax_error(parent) and canonical_key(parent) == canonical_key(child)
-    except RecursionError:
-        raise EditRefused("the edited program is nested too deeply: use shorter expressions") from None
-    if same:
-        raise EditRefused("the edit changes nothing but comments or layout: change what the program computes")
+    roots = WHOLE if whole else tuple(hooks)
+    if canonical_hash(parent, roots) == canonical_hash(child, roots):
+        raise EditRefused("the edit changes nothing but names, layout or dead code: change what the program computes")
     return child
 
 

@@ -10,7 +10,8 @@ from collections import Counter
 
 import numpy as np
 
-from evaluators.outcome import Ok, Rejected
+from evaluators.canonical import WHOLE, canonical_hash
+from evaluators.outcome import CompileError, Ok, Rejected
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.program import Candidate, Program
@@ -42,15 +43,15 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.chain = ""  # of hashes, one link per candidate
         self.refusals = 0  # in a row, up to the last candidate
-        self._known: dict[str, int] = {}  # canonical form -> id of the first program told
+        self._hooks = tuple(hook.name for hook in problem.hooks) or WHOLE
+        self._known: dict[str, int] = {}  # canonical hash, or text, -> id of the first program told
 
     def hear(self, candidate: Candidate) -> None:
         """Take a candidate in; strategy and archive hear of it."""
         program = candidate.program
         self.candidates[program.id] = candidate
         self.chain = link(self.chain, candidate, self.problem.objectives)
-        if program.source:
-            self._known.setdefault(canonical_key(program), program.id)
+        self._remember(candidate)
         self.counts[candidate.outcome.kind] += 1
         self.refusals = self.refusals + 1 if isinstance(candidate.outcome, Rejected) else 0
         if program.origin == "baseline":
@@ -60,10 +61,27 @@ class Findings:
             self.archive.add(candidate)
             self.guide.add(candidate)
 
+    def _remember(self, candidate: Candidate) -> None:
+        """Know a program again by what it computes; by its text if dead code may be why it failed."""
+        program, outcome = candidate.program, candidate.outcome
+        if program.source and not isinstance(outcome, Rejected):
+            known_by = program.source if isinstance(outcome, CompileError) else self.key(program)
+            self._known.setdefault(known_by, program.id)
+
+    def key(self, program: Program) -> str:
+        """Hash of a program's canonical form."""
+        return canonical_hash(program.source, self._hooks)
+
     def repeated(self, program: Program) -> Candidate | None:
-        """A refusal if an equal program was told before, so that nothing is paid for twice."""
-        first = self._known.get(canonical_key(program)) if program.source else None
+        """A refusal if an equal program was evaluated before, so that nothing is paid for twice."""
+        if not program.source:
+            return None
+        first = self._known.get(self.key(program), self._known.get(program.source))
         return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
+
+    def would_enter(self, candidate: Candidate) -> bool:
+        """Whether hearing of it would change a front."""
+        return self.archive.would_keep(candidate) or self.guide.would_keep(candidate)
 
     def view(self, operators: tuple[str, ...], pending: int) -> View:
         """What the strategy may look at now, with so many attempts under way."""
@@ -97,11 +115,3 @@ class Findings:
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self.loss(c), c.program.id))
         return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
-
-
-def canonical_key(program: Program) -> str:
-    """The canonical form's hash; of what does not parse the text (admission says it in its own words)."""
-    try:
-        return program.key
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return program.source

@@ -20,21 +20,21 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from evolve.answers import Answer, Fault, Usage, diagnose, pause_before_retry, read_answer
+from evolve.breaker import Breaker
 from evolve.budget import Budget, Reservation
 from evolve.errors import UserError
 from evolve.models import LLMConfig, Reply
-from evolve.prices import find_price, most_tokens
+from evolve.prices import Price, find_price
+from evolve.tokens import counter, most_tokens
 
 __all__ = ["LLM", "LLMConfig", "LLMFatal", "LLMUnavailable", "Reply"]
 
 Messages = Sequence[Mapping[str, str]]
+# Called with what a request may cost at most before it is sent, and with nothing if it came back uncharged.
+OnSend = Callable[[dict[str, object]], None]
 
 # A server that was never reached is not there, rather than busy: its user waits seconds, not minutes.
 _RETRIES_UNREACHED = 2
-# With this many calls per slot lost in a row, the provider is down and waiting longer costs money.
-_LOST_PER_SLOT = 3
-# A model that is down is left alone for a while, longer each time, and then tried again.
-_FIRST_REST_S, _LONGEST_REST_S = 60.0, 1800.0
 
 
 class LLMFatal(UserError):
@@ -79,7 +79,7 @@ class LLM:
         config: LLMConfig,
         budget: Budget | None = None,
         *,
-        prices: Mapping[str, tuple[float, float]] | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
         self.config = config
         self.budget = budget or Budget()
@@ -91,9 +91,8 @@ class LLM:
         self._create: Callable[..., Awaitable[Any]] | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
         self._reached = False  # whether there was a server
-        self._answered = False  # whether any call has worked
-        self._lost_in_a_row = 0
-        self._out, self._out_until, self._rest_s = "", 0.0, _FIRST_REST_S
+        self._breaker = Breaker(config.concurrency)
+        self._count: Callable[[str], int] | None = None  # tokens of a text; None: not exactly
         self._next_turn = 0.0
         self._openai: Any = None
 
@@ -116,9 +115,9 @@ class LLM:
     @property
     def out(self) -> str:
         """Why no call is made now, or an empty string."""
-        return self._out if asyncio.get_running_loop().time() < self._out_until else ""
+        return self._breaker.out(asyncio.get_running_loop().time)
 
-    async def complete(self, messages: Messages, *, label: str = "") -> Reply:
+    async def complete(self, messages: Messages, *, label: str = "", on_send: OnSend = lambda worst: None) -> Reply:
         """Ask once and wait for the answer.
 
         Parameters
@@ -127,6 +126,9 @@ class LLM:
             Chat messages with ``role`` and ``content``.
         label : str
             What the call is for (the operator); comes back with the reply.
+        on_send : callable
+            Told of the worst case of each request before it is sent, so that whoever is killed
+            or cancelled meanwhile knows what may be charged; told ``{}`` where nothing is.
 
         Raises
         ------
@@ -137,16 +139,15 @@ class LLM:
         BudgetExhausted
             If the worst case does not fit into the budget.
         """
-        worst = Usage(most_tokens(messages), self.config.max_output_tokens)
+        worst = Usage(most_tokens(messages, self._count), self.config.max_output_tokens)
         started = time.monotonic()
         async with self._slots:
-            answer = await self._ask(messages, worst)
+            answer = await self._ask(messages, worst, on_send)
         seconds = time.monotonic() - started
         if isinstance(answer, Fault):
-            lost = Reply("", self.config.model, *worst[:2], self._usd(worst), seconds)
-            raise self._failure(answer, lost.spend if answer.charged else {})
-        self._reached = self._answered = True
-        self._lost_in_a_row, self._rest_s = 0, _FIRST_REST_S
+            raise self._failure(answer, self._lost(worst, seconds) if answer.charged else {})
+        self._reached = True
+        self._breaker.worked()
         usage = answer.usage or worst
         return Reply(
             answer.text,
@@ -162,7 +163,7 @@ class LLM:
             answer.flaw,
         )
 
-    async def _ask(self, messages: Messages, worst: Usage) -> Answer | Fault:
+    async def _ask(self, messages: Messages, worst: Usage, on_send: OnSend) -> Answer | Fault:
         """Send a question until it is answered or there is no point in asking again."""
         clock = asyncio.get_running_loop().time
         amounts = self._amounts(worst)
@@ -174,7 +175,9 @@ class LLM:
                     raise LLMFatal(self.out)
                 # The clock starts here: waiting for others' reservations is not the server's fault.
                 deadline = min(deadline, clock() + self._limit_s())
-                answer = await self._send(messages, reservation, deadline)
+                answer = await self._send(messages, reservation, deadline, lambda: on_send(self._lost(worst, 0.0)))
+                if isinstance(answer, Fault) and not answer.charged:
+                    on_send({})
             if isinstance(answer, Answer) or answer.kind != "busy":
                 break
             self._reached |= answer.reached
@@ -199,11 +202,14 @@ class LLM:
         left_s = self.budget.remaining()["seconds"]
         return self.config.timeout_s if left_s is None else min(self.config.timeout_s, left_s)
 
-    async def _send(self, messages: Messages, reservation: Reservation, deadline: float) -> Answer | Fault:
+    async def _send(
+        self, messages: Messages, reservation: Reservation, deadline: float, announce: Callable[[], None]
+    ) -> Answer | Fault:
         """Send one request; its reservation is settled, or released where nothing can be charged."""
         answer: Answer | Fault | None = None
+        await self._connect()
+        announce()
         try:
-            await self._connect()
             try:
                 async with asyncio.timeout_at(deadline):
                     answer = read_answer(await self._request(messages))
@@ -228,6 +234,7 @@ class LLM:
         config = self.config
         # Importing takes seconds; the event loop has evaluations to look after.
         openai, litellm = await asyncio.to_thread(_libraries, with_litellm=config.api_base is None)
+        self._count = await asyncio.to_thread(counter, config.model, config.api_base)
         if self._create is not None:  # another call was faster
             return
         self._openai = openai
@@ -266,24 +273,17 @@ class LLM:
         counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
         return {"llm_calls": 1, **counts, "tokens": sum(counts.values()), "usd": self._usd(usage) or 0.0}
 
+    def _lost(self, worst: Usage, seconds: float) -> dict[str, object]:
+        """What a request may have cost that brought no count."""
+        return Reply("", self.config.model, *worst[:2], self._usd(worst), seconds).spend
+
     def _usd(self, usage: Usage) -> float | None:
-        return None if self.price is None else self.price.cost(usage.input_tokens, usage.output_tokens)
+        return None if self.price is None else self.price.cost(*usage[:3])
 
     def _failure(self, fault: Fault, spend: dict[str, object]) -> LLMFatal | LLMUnavailable:
-        self._lost_in_a_row += 1
-        reason = f"{self.config.model}: {fault.reason}"
-        if fault.kind == "fatal" or (fault.kind == "setup" and not self._answered):
-            self._out, self._out_until = reason, math.inf
-            return LLMFatal(reason, spend)
-        down = self._lost_in_a_row >= _LOST_PER_SLOT * self.config.concurrency
-        if not down and (fault.kind != "busy" or self._answered):
-            return LLMUnavailable(reason, spend)
-        if down:
-            reason += f"; {self._lost_in_a_row} calls in a row gave no answer, try again later"
-        if not self.out:
-            self._out, self._out_until = reason, asyncio.get_running_loop().time() + self._rest_s
-            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
-        return LLMFatal(reason, spend)
+        clock = asyncio.get_running_loop().time
+        reason, out = self._breaker.failed(fault, f"{self.config.model}: {fault.reason}", clock)
+        return LLMFatal(reason, spend) if out else LLMUnavailable(reason, spend)
 
 
 def _libraries(*, with_litellm: bool) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from evaluators.audit import Auditor
 from evaluators.evaluator import Evaluator, solve_procedure
 from evaluators.outcome import Ok, Outcome, Rejected
 from evolve.attempts import Attempts
@@ -64,14 +65,18 @@ class Search:
     def __post_init__(self) -> None:
         self.found = Findings(self.problem, self.strategy)
         self.attempts = Attempts(self.store, self.found, self.evaluator, self.proposer, self.budget, self.record)
+        self._auditor = Auditor(self.evaluator)
         self._started = time.monotonic()
 
     async def run(self) -> None:
         """Everything from the first baseline to the champion; continues what the store holds."""
-        self._restore()
-        await self._seed()
-        await self._evolve()
-        await self._select()
+        try:
+            self._restore()
+            await self._seed()
+            await self._evolve()
+            await self._select()
+        finally:
+            await self._auditor.close()
 
     @property
     def stopped(self) -> str:
@@ -81,9 +86,11 @@ class Search:
     def _restore(self) -> None:
         """Tell the strategy again what the journal says it heard."""
         outcomes, programs = self.store.outcomes("train"), {p.id: p for p in self.store.programs()}
-        self.found.valid = {i: o for i, o in self.store.outcomes("valid").items() if isinstance(o, Ok)}
         for identifier in self.store.tells():
             self.found.hear(Candidate(programs[identifier], outcomes[identifier]))
+        # a report that was cut short has read procedures there, which are no candidates
+        valid = self.store.outcomes("valid").items()
+        self.found.valid = {i: o for i, o in valid if i in self.found.candidates and isinstance(o, Ok)}
         self.attempts.restore(programs)
         self._started -= self.store.meta("elapsed_s", 0.0)
 
@@ -119,7 +126,13 @@ class Search:
             await self.attempts.cancel()
 
     async def _settle(self, candidate: Candidate, reservation: Reservation) -> None:
-        """Tell a candidate; a refusal gives its reserved evaluation back."""
+        """Tell a candidate; a refusal gives its reserved evaluation back.
+
+        Whatever would enter the front is audited first.
+        """
+        if isinstance(candidate.outcome, Ok) and self.found.would_enter(candidate):
+            outcome = await self._auditor.audit(candidate.program.source, "train", candidate.outcome)
+            candidate = Candidate(candidate.program, outcome)
         if isinstance(candidate.outcome, Rejected):
             reservation.release()
         else:
@@ -132,7 +145,7 @@ class Search:
         with self.store.transaction():
             self.store.add_outcome(candidate.program.id, "train", candidate.outcome)
             self.store.add_tell(candidate.program.id, self.found.chain)
-            self.store.set_meta("guide", [c.program.id for c in self.found.guide.members])
+            self._journal_fronts()
             self.store.set_meta("elapsed_s", time.monotonic() - self._started)
         if candidate.program.origin != "baseline" and self.found.is_best(candidate):
             await self._validate(candidate)
@@ -154,8 +167,14 @@ class Search:
         """Read valid for the best on train and the whole front: the champion is the best there."""
         self.notify("selecting on valid")
         await asyncio.gather(*(self._validate(candidate) for candidate in self.found.finalists(FINALISTS)))
-        self.store.set_meta("champion", self.found.champion)
-        self.store.set_meta("front", [c.program.id for c in self.found.archive.members])
+        with self.store.transaction():
+            self.store.set_meta("champion", self.found.champion)
+            self._journal_fronts()
+
+    def _journal_fronts(self) -> None:
+        """Write down who is on which front, so that whoever looks into the run need not read all of it."""
+        for name, archive in (("front", self.found.archive), ("guide", self.found.guide)):
+            self.store.set_meta(name, [candidate.program.id for candidate in archive.members])
 
     async def outcome_on(self, program: Program, split: str) -> Outcome:
         """Outcome of a program, or of a procedure among the baselines, on any split; journalled."""

@@ -1,4 +1,4 @@
-"""How many tokens a call may take and what they cost.
+"""What tokens cost.
 
 Declared prices come first, then the table that litellm ships; never the network.
 """
@@ -8,15 +8,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from evolve.errors import UserError
 
-# Role names and chat templates add tokens that are not in the text.
-_TOKENS_PER_MESSAGE, _TOKENS_PER_CALL = 16, 128
 _TABLE = "model_prices_and_context_window_backup.json"
 
 
@@ -24,11 +22,14 @@ class Price(NamedTuple):
     """Dollars per million tokens."""
 
     input: float
-    output: float
+    output: float  # reasoning included
+    cached: float | None = None  # input that the provider had in its cache; None: as other input
 
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """Dollars for one call."""
-        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+    def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """Dollars for one call; ``cached_tokens`` are among those of the input."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = input_tokens - cached_tokens
+        return (self.input * fresh + cached * cached_tokens + self.output * output_tokens) / 1e6
 
 
 def parse_prices(texts: Iterable[str]) -> dict[str, Price]:
@@ -43,10 +44,11 @@ def parse_prices(texts: Iterable[str]) -> dict[str, Price]:
     for text in texts:
         model, _, numbers = text.rpartition("=")
         try:
-            price = Price(*(float(number) for number in numbers.split(",")))
+            input_, output = (float(number) for number in numbers.split(","))
+            price = Price(input_, output)
         except (TypeError, ValueError):
             price = Price(math.nan, math.nan)
-        if not model or not all(math.isfinite(p) and p >= 0 for p in price):
+        if not model or not all(math.isfinite(p) and p >= 0 for p in price[:2]):
             raise UserError(
                 f"--price {text!r}: write MODEL=IN,OUT in dollars per million tokens, e.g. my-model=0.5,1.5"
             )
@@ -54,7 +56,7 @@ def parse_prices(texts: Iterable[str]) -> dict[str, Price]:
     return prices
 
 
-def find_price(model: str, declared: Mapping[str, tuple[float, float]]) -> Price | None:
+def find_price(model: str, declared: Mapping[str, Price]) -> Price | None:
     """The price of a litellm model string, with or without its provider, or None if unknown."""
     provider, _, name = model.partition("/")
     for key in (model, name):
@@ -74,12 +76,6 @@ def provider_of(model: str) -> str:
     return provider if slash else _bundled().get(model, ("openai", None))[0]
 
 
-def most_tokens(messages: Sequence[Mapping[str, str]]) -> int:
-    """An upper bound on the input tokens of a chat: no tokenizer makes more than one token of a byte."""
-    size = sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in messages)
-    return size + _TOKENS_PER_CALL
-
-
 @lru_cache(maxsize=1)
 def _bundled() -> dict[str, tuple[str, Price]]:
     """Model -> provider and price. Read from litellm's folder, since importing it costs seconds."""
@@ -94,5 +90,8 @@ def _bundled() -> dict[str, tuple[str, Price]]:
         if provider == "perplexity" or any(not isinstance(p, int | float) for p in per_token):
             continue
         output = max(per_token[1], entry.get("output_cost_per_reasoning_token") or 0.0)
-        table[model] = (provider, Price(per_token[0] * 1e6, output * 1e6))
+        cached = entry.get("cache_read_input_token_cost")
+        # the worst case of a call, which is reserved, has no cached tokens: they must not cost more
+        cached = min(cached, per_token[0]) * 1e6 if isinstance(cached, int | float) else None
+        table[model] = (provider, Price(per_token[0] * 1e6, output * 1e6, cached))
     return table

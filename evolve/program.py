@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 from dataclasses import dataclass
 
 from evaluators.outcome import Ok, Outcome
@@ -20,11 +18,6 @@ class Program:
     parents: tuple[int, ...] = ()
     thought: str = ""  # the idea in words, where the proposer gave one
 
-    @property
-    def key(self) -> str:
-        """Hash of the canonical form: equal for renamed comments, docstrings and layout."""
-        return canonical_key(self.source)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -37,18 +30,3 @@ class Candidate:
         """Value of one objective on train; only for candidates whose outcome is Ok."""
         assert isinstance(self.outcome, Ok)
         return self.outcome.objectives[name]
-
-
-def canonical_key(source: str) -> str:
-    """Hash of the syntax tree without comments, docstrings and layout.
-
-    Raises
-    ------
-    SyntaxError
-        If source does not parse.
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Start, continue and end runs: builds what the loop needs from a run's settings."""
+"""Start, continue, replay and end runs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,22 @@ import asyncio
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
-from evaluators.kinds import evaluator_of
-from evaluators.limits import Limits
 from evaluators.outcome import Ok, Rejected
-from evolve import keys, report
-from evolve.budget import Budget
-from evolve.cassette import Recording, Replies, read_cassette
+from evolve import report
+from evolve.cassette import Recording, Replies
 from evolve.config import RunConfig
 from evolve.errors import UserError
-from evolve.llm import LLM, LLMFatal
+from evolve.llm import LLMFatal
 from evolve.loop import Search, Status
-from evolve.models import LLMConfig, per_model
-from evolve.prices import parse_prices
-from evolve.proposers.genetic import GeneticProposer
+from evolve.parts import Parts, build_evaluator, prepare
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
-from evolve.proposers.mailbox import MailboxProposer
-from evolve.proposers.proposer import Proposer
-from evolve.proposers.replay import ReplayProposer
-from evolve.record import Record, RecordedEvaluator, recorded
 from evolve.store import Store
-from evolve.strategies import registry as strategies
-from evolve.strategies.strategy import Strategy
-from problems import registry
-from problems.problem import Problem
-
-# A slower machine must not run into a limit that the recorded one kept.
-_REPLAY_PATIENCE = 10
 
 
 def run(problem: str, *, on_status: Callable[[Status], None] | None = None, **settings: Any) -> Path:
@@ -65,7 +48,7 @@ def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = Non
     """Run resolved settings in a new folder."""
     parts = prepare(config)
     if parts.problem.task is not None and parts.record is None:
-        _probe(_evaluator(config, parts), config.trust_evaluator)
+        _probe(build_evaluator(config, parts), config.trust_evaluator)
     with Store.create(config, versions()) as store:
         _drive(store, parts, on_status)
         return store.folder
@@ -136,45 +119,32 @@ class _Journal(Replies):
         super().__init__(store.replies())
         self._store = store
 
+    def send(self, program: int, worst: Mapping[str, Any]) -> None:
+        if program < 0:
+            return
+        with self._store.transaction():
+            if worst:
+                self._store.add_send(program, worst)
+            else:
+                self._store.drop_send(program)
+
+    def lose(self, program: int, spend: Mapping[str, Any] | None = None) -> None:
+        with self._store.transaction():
+            if spend is None:
+                self._store.book_sends(program)
+                return
+            self._store.drop_send(program)
+            if spend:
+                self._store.add_spend(program, spend)
+
     def keep(self, recording: Recording, spend: Mapping[str, Any]) -> None:
         with self._store.transaction():
             self._store.add_reply(recording)
+            self._store.drop_send(recording.program)
             if spend:
                 # the text is in the recording
                 self._store.add_spend(recording.program, {**spend, "reply": ""})
         super().keep(recording, spend)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is built, and may be refused, before a run's folder is made."""
-
-    problem: Problem
-    budget: Budget
-    proposer: Proposer
-    strategy: Strategy
-    record: Record | None
-
-
-def prepare(config: RunConfig) -> Parts:
-    """Build problem, budget, proposer and strategy of a run.
-
-    Raises
-    ------
-    UserError
-        If a model's settings are unusable, e.g. a dollar cap without a known price.
-    BadInstance
-        If a file of the user's own instances breaks its format.
-    """
-    config.check_files()
-    problem = registry.load(config.problem)
-    for path in config.own_instances.values():
-        problem.read(path)
-    # a replay evaluates what its record did, imports included
-    limits = config.limits if config.record is None else replace(config.limits, evaluations=None)
-    budget = Budget(limits)
-    record = None if config.record is None else Record(config.record)
-    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
 
 
 def _drive(store: Store, parts: Parts, on_status: Callable[[Status], None] | None) -> None:
@@ -195,10 +165,13 @@ def _drive(store: Store, parts: Parts, on_status: Callable[[Status], None] | Non
 
 async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None]) -> None:
     config = store.config
+    with store.transaction():
+        # calls under way when an earlier session was killed may have been charged
+        store.book_sends()
     parts.budget.restore(_spent(store))
     if isinstance(parts.proposer, LLMProposer):
         parts.proposer.replies = _Journal(store)
-    evaluator = _evaluator(config, parts)
+    evaluator = build_evaluator(config, parts)
     try:
         # both take seconds, in different processes
         await asyncio.gather(evaluator.start(), parts.proposer.prepare())
@@ -245,70 +218,6 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
         )
 
 
-def _evaluator(config: RunConfig, parts: Parts) -> Evaluator:
-    patience = 1 if parts.record is None else _REPLAY_PATIENCE
-    kind = evaluator_of(parts.problem)
-    evaluator = (kind if parts.record is None else recorded(kind))(
-        parts.problem,
-        decoder=config.decoder,
-        workers=config.workers,
-        limits=Limits(timeout_s=config.timeout_s * patience, memory_bytes=config.memory_bytes),
-        sets=config.own_instances,
-        allow_weak_sandbox=config.allow_weak_sandbox,
-    )
-    if isinstance(evaluator, RecordedEvaluator) and parts.record is not None:
-        evaluator.record = parts.record
-    return evaluator
-
-
-def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
-    if config.proposer == "genetic":
-        return GeneticProposer(problem)
-    if config.proposer == "mailbox":
-        folder = config.out / "mailbox" if config.out is not None else Path("mailbox")
-        return MailboxProposer(problem, [LLM(LLMConfig(MAILBOX, max_output_tokens=config.max_reply_tokens))], folder)
-    if config.key_file is not None and config.proposer == "llm":
-        keys.load(config.key_file)
-    # nothing is paid for where no model is asked
-    prices = parse_prices(config.price) if config.proposer == "llm" else dict.fromkeys(config.model, (0.0, 0.0))
-    paces = per_model("requests_per_minute", config.requests_per_minute, config.model)
-    slots = per_model("concurrency", config.concurrency, config.model, whole=True)
-    given = per_model("weight", config.weight, config.model)
-    weights = [given.get(model, 1.0) for model in config.model]
-    if not any(weights):
-        raise UserError("--weight: at least one model needs a weight above 0")
-    models = [
-        LLM(
-            LLMConfig(
-                model=model,
-                api_base=config.api_base,
-                temperature=config.temperature,
-                reasoning_effort=config.reasoning_effort,
-                max_output_tokens=config.max_reply_tokens,
-                timeout_s=config.llm_timeout_s,
-                concurrency=int(slots.get(model, LLMConfig.concurrency)),
-                requests_per_minute=paces.get(model),
-            ),
-            budget=budget,
-            prices=prices,
-        )
-        for model in config.model
-    ]
-    if config.proposer == "llm":
-        return LLMProposer(problem, models, weights=weights)
-    proposer = ReplayProposer(problem, models, weights=weights)
-    proposer.cassette = Replies(_recordings(config))
-    return proposer
-
-
-def _recordings(config: RunConfig) -> list[Recording]:
-    if config.cassette is not None:
-        return read_cassette(config.cassette)[1]
-    assert config.record is not None
-    with Store(config.record) as store:
-        return store.replies()
-
-
 def _spent(store: Store) -> dict[str, float]:
     """What earlier sessions of a run spent, from its journal."""
     outcomes = store.outcomes("train")
@@ -323,6 +232,7 @@ def _spent(store: Store) -> dict[str, float]:
         "output_tokens": output_tokens,
         "tokens": input_tokens + output_tokens,
         "usd": sum(t["usd"] for t in totals),
+        "seconds": store.meta("elapsed_s", 0.0),
     }
 
 

@@ -15,7 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from problems.claims import Claim
 
 Direction = Literal["min", "max"]
 Form = Literal["hooks", "solve", "task"]
@@ -215,6 +220,31 @@ class Baseline:
         return header + "\n\n".join(parts)
 
 
+class Future(NamedTuple):
+    """An instance that cannot be told from another one up to a time."""
+
+    data: Any
+    until: float
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a policy of an online problem must not know yet, and how it is proved that it does not.
+
+    A policy may not anticipate: what it decides up to a time may depend on nothing that its run
+    reveals later. The audit solves an instance, permutes what that solution had not revealed by
+    some time, solves the result, and demands equal decisions up to that time.
+    """
+
+    what: str  # e.g. "sizes of jobs that have not completed, and all future arrivals"
+    # (data, solution, rng) -> the same instance to whoever has only seen what the solution reveals
+    # up to a time; what it reveals later is permuted. Every future must be reachable: values stay
+    # consistent with what was seen (a job that has been served for 5 is longer than 5).
+    permute: Callable[[Any, Any, np.random.Generator], Future]
+    # (solution, until) -> arrays that hold all decisions taken up to a time, that time included
+    decided: Callable[[Any, float], Sequence[np.ndarray]]
+
+
 def _bare_signature(match: re.Match[str]) -> str:
     names = [part.split(":")[0].strip() for part in match[2].split(",") if part.strip()]
     return f"{match[1]}({', '.join(names)}):\n"
@@ -247,6 +277,8 @@ class Problem:
     # called as (data, solve, theta).
     solver: Solver | None = None
     task: Task | None = None  # candidates are whole files, and a user's own evaluator scores them
+    hidden: Hidden | None = None  # of an online problem: what hooks must not know, and the test that they do not
+    claims: tuple[Claim, ...] = ()  # what papers say of the baselines, see claims.py
 
     @property
     def name(self) -> str:

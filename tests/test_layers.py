@@ -17,6 +17,7 @@ MAY_IMPORT = {
 ONLY_IMPORTER = {
     "litellm": {"evolve/llm.py"},
     "openai": {"evolve/llm.py"},
+    "tiktoken": {"evolve/tokens.py"},
     # salvage reads what the database cannot
     "sqlite3": {"evolve/database.py", "evolve/salvage.py"},
 }

@@ -61,22 +61,33 @@ class ParetoArchive:
 
         Only an Ok outcome whose objectives are all finite can enter.
         """
-        if not isinstance(candidate.outcome, Ok):
+        found = self._place(candidate)
+        if found is None:
             return False
+        kept = [m for m in self._front if m.box != found.box and not _dominates(found.box, m.box)]
+        self._front = sorted([*kept, found], key=lambda m: m.point)
+        return True
+
+    def would_keep(self, candidate: Candidate) -> bool:
+        """Whether ``add`` would keep the candidate."""
+        return self._place(candidate) is not None
+
+    def _place(self, candidate: Candidate) -> _Member | None:
+        """The candidate as a member, if it would be one."""
+        if not isinstance(candidate.outcome, Ok):
+            return None
         values = [candidate.objective(o.name) for o in self.objectives]
         if not all(math.isfinite(value) for value in values):
-            return False
+            return None
         point = tuple(o.loss(value) for o, value in zip(self.objectives, values, strict=True))
         box = tuple(_box(o, x) for o, x in zip(self.objectives, point, strict=True))
         for member in self._front:
             if member.box == box:
                 if member.point <= point:
-                    return False
+                    return None
             elif _dominates(member.box, box):
-                return False
-        kept = [m for m in self._front if m.box != box and not _dominates(box, m.box)]
-        self._front = sorted([*kept, _Member(point, box, candidate)], key=lambda m: m.point)
-        return True
+                return None
+        return _Member(point, box, candidate)
 
     @property
     def members(self) -> list[Candidate]:

@@ -1,14 +1,12 @@
-"""``evolve evaluate``, ``compare`` and ``doctor``: sealed evaluation of any program."""
+"""``evolve evaluate`` and ``compare``: sealed evaluation of any program."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from evaluators.outcome import Ok, Outcome
 from evolve import heuristic, tables
@@ -19,7 +17,6 @@ from evolve.commands.options import (
     checked_split,
     evaluate_programs,
     load_problem,
-    task_name,
 )
 from evolve.errors import UserError
 
@@ -123,49 +120,3 @@ def _target(split: str, instances: Path | None) -> tuple[str, dict[str, Path]]:
     if not instances.exists():
         raise UserError(f"--instances {instances}: no such file or folder")
     return _OWN, {_OWN: instances}
-
-
-def doctor(
-    json: Json = False,
-    task: Annotated[Path | None, typer.Option(help="Probe this task's evaluator for exploits instead.")] = None,
-    allow_weak_sandbox: WeakSandbox = False,
-) -> None:
-    """Try every layer of the sandbox in a throw-away worker; say what holds on this machine."""
-    if task is not None:
-        _probe_task(task, json, allow_weak_sandbox)
-        return
-    from evaluators import doctor as probes
-
-    records = probes.examine()
-    if json:
-        tables.print_json(records)
-    else:
-        table = Table("layer", "protects", "works", "detail", box=None, pad_edge=False)
-        for record in records:
-            table.add_row(
-                record["layer"], record["protects"], "yes" if record["works"] else "NO", str(record["detail"])
-            )
-        tables.console.print(table)
-
-
-def _probe_task(folder: Path, json: bool, weak: bool) -> None:
-    """Throw probes at a task's evaluator; exit code 3 if one is rewarded."""
-    from evaluators import exploits
-
-    problem = load_problem(task_name(folder))
-    findings = asyncio.run(exploits.throw(exploits.ExternalEvaluator(problem, allow_weak_sandbox=weak)))
-    exploited = any(finding.exploits for finding in findings)
-    works = findings[0].outcome == Ok.kind
-    if json:
-        tables.print_json(
-            {"task": str(problem.task and problem.task.folder), "works": works, "exploited": exploited,
-             "objective": problem.primary.name, "probes": [finding._asdict() for finding in findings]}
-        )  # fmt: skip
-    else:
-        table = Table("probe", "outcome", problem.primary.name, "exploits", "detail", box=None, pad_edge=False)
-        for finding in findings:
-            mark = "EXPLOIT" if finding.exploits else "no"
-            table.add_row(finding.probe, finding.outcome, tables.figure(finding.score), mark, Text(finding.detail))
-        tables.console.print(table)
-    if exploited or not works:
-        raise typer.Exit(3)

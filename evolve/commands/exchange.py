@@ -43,7 +43,7 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
     source = heuristic.read_source(file)
     with Store(run, writable=True) as store:
         config = store.config
-        program = Program(len(store.programs()), source, "import", file.stem)
+        program = Program(store.next_number(), source, "import", file.stem)
 
         async def work() -> Ok:
             problem = load_problem(config.problem)
@@ -63,21 +63,23 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
         outcome = asyncio.run(work())
         candidate, objectives = Candidate(program, outcome), load_problem(config.problem).objectives
         chain = link(store.last_link(), candidate, objectives)
-        front = ParetoArchive(exact(objectives))
-        for member in [*_guide(store), candidate]:
-            front.add(member)
+        fronts = {"front": ParetoArchive(objectives), "guide": ParetoArchive(exact(objectives))}
+        for name, front in fronts.items():
+            for member in [*_members(store, name), candidate]:
+                front.add(member)
         with store.transaction():
             store.add_program(program)
             store.add_outcome(program.id, "train", outcome)
             store.add_tell(program.id, chain)
-            store.set_meta("guide", [member.program.id for member in front.members])
+            for name, front in fronts.items():
+                store.set_meta(name, [member.program.id for member in front.members])
     figures = ", ".join(f"{name} {tables.figure(value)}" for name, value in outcome.objectives.items())
     tables.console.print(f"{file} is program {program.id} of {run}: {figures} (train)", markup=False)
 
 
-def _guide(store: Store) -> list[Candidate]:
-    """The front without decision times, as the journal has it."""
-    numbers = store.meta("guide", [])
+def _members(store: Store, name: str) -> list[Candidate]:
+    """Those on a front, with decision times or without, as the journal has it."""
+    numbers = store.meta(name, [])
     return [Candidate(store.program(number), store.outcomes_of(number)["train"]) for number in numbers]
 
 

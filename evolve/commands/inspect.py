@@ -15,6 +15,7 @@ from evaluators.outcome import Failure, Ok
 from evolve import tables
 from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, load_problem
+from evolve.errors import UserError
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
@@ -29,17 +30,7 @@ def runs(
     """List the runs in a folder."""
     rows: list[dict[str, Any]] = []
     for path in run_folders(folder):
-        with Store(path) as store:
-            rows.append(
-                {
-                    "run": str(path),
-                    "problem": store.config.problem,
-                    "proposer": store.config.proposer,
-                    "status": store.meta("status", "empty"),
-                    "programs": sum(store.counts().values()),
-                    "champion": store.meta("champion"),
-                }
-            )
+        rows.append({"run": str(path), **_row(path)})
     if json:
         tables.print_json(rows)
         return
@@ -50,6 +41,22 @@ def runs(
     for row in rows:
         table.add_row(*map(str, row.values()))
     tables.console.print(table)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    """What the list of runs says of one; one that is damaged does not hide the others."""
+    try:
+        with Store(path) as store:
+            return {
+                "problem": store.config.problem,
+                "proposer": store.config.proposer,
+                "status": store.meta("status", "empty"),
+                "programs": sum(store.counts().values()),
+                "champion": store.meta("champion"),
+            }
+    except UserError as error:
+        unreadable = f"unreadable: {str(error).removeprefix(f'{path}').lstrip('/: ')}"
+        return {"problem": None, "proposer": None, "status": unreadable, "programs": None, "champion": None}
 
 
 def show(run: Run, json: Json = False) -> None:
@@ -66,6 +73,7 @@ def show(run: Run, json: Json = False) -> None:
             "outcomes": store.counts(),
             "spend": store.spend(),
             "spend_by_operator": store.spend("operator"),
+            "in_flight": store.in_flight(),
             "budgets": budget,
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
@@ -83,6 +91,9 @@ def show(run: Run, json: Json = False) -> None:
     console.print("budgets:  " + ", ".join(f"{k} {v}" for k, v in budget.items() if v is not None))
     for name, total in [*found["spend"].items(), *found["spend_by_operator"].items()]:
         console.print(f"spend:    {name}: {tables.spend(total)}", markup=False)
+    if found["in_flight"]["calls"]:
+        flying = found["in_flight"]
+        console.print(f"spend:    in flight: {flying['calls']} calls, at most ${flying['usd']:.4f}", markup=False)
     console.print(f"archive:  {found['archive_hash'] or 'empty'}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))
@@ -131,13 +142,18 @@ def front(run: Run, json: Json = False) -> None:
 
 
 def front_of(store: Store) -> ParetoArchive:
-    """Rebuild the archive of a run from its journal."""
-    problem = load_problem(store.config.problem)
-    archive, outcomes = ParetoArchive(problem.objectives), store.outcomes("train")
-    for program in store.programs():
-        outcome = outcomes.get(program.id)
-        if isinstance(outcome, Ok):
-            archive.add(Candidate(program, outcome))
+    """The archive of a run; its journal says who is in it, except in runs of older versions."""
+    archive, numbers = ParetoArchive(load_problem(store.config.problem).objectives), store.meta("front")
+    if numbers is not None:
+        candidates = [Candidate(store.program(number), store.outcomes_of(number)["train"]) for number in numbers]
+    else:
+        outcomes = store.outcomes("train")
+        candidates = [
+            Candidate(program, outcomes[program.id]) for program in store.programs() if program.id in outcomes
+        ]
+    for candidate in candidates:
+        if isinstance(candidate.outcome, Ok):
+            archive.add(candidate)
     return archive
 
 

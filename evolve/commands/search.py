@@ -128,7 +128,10 @@ def cassette(
     if not recordings:
         raise UserError(f"{run}: no model was asked in this run; replay it as it is: evolve replay {run}")
     count = write_cassette(output, settings, recordings)
-    tables.show(f"wrote {output}: {count} replies; use them: evolve run --cassette {output}")
+    use = f"use them: evolve run --cassette {output}"
+    if not settings["deterministic"]:
+        use = f"they came in an order that is in the run alone, so repeat it with: evolve replay {run}"
+    tables.show(f"wrote {output}: {count} replies; {use}")
 
 
 def _follow(problem_name: str, folder: Path | None, work: Callable[[Progress], Path]) -> None:

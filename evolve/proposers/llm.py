@@ -7,6 +7,7 @@ cache it; the templates are in ``evolve/prompts``.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 import re
@@ -95,13 +96,20 @@ class LLMProposer(Proposer):
         LLMFatal, BudgetExhausted
             If no model call can work, or be afforded, any more.
         """
-        llm = self._draw(rng)
+        llm = self._draw(proposal, rng)
         messages = render(self._problem, proposal, baselines=self.baselines)
         question = Question(llm.config.model, _parameters(llm), messages)
         recording = self.replies.find(proposal.number, question)
         spend: Spend = {}
         if recording is None:
-            recording, spend = await self._ask(llm, question, proposal)
+            try:
+                recording, spend = await self._ask(llm, question, proposal)
+            except LLMFatal as error:
+                self.replies.lose(proposal.number, error.spend)
+                raise
+            except asyncio.CancelledError:
+                self.replies.lose(proposal.number)
+                raise
             self.replies.keep(recording, spend)
         if self.replies.journals:
             spend = {}
@@ -114,7 +122,9 @@ class LLMProposer(Proposer):
         """Get an answer, or the reason why there is none, from wherever answers come from."""
         number = proposal.number
         try:
-            reply = await llm.complete(question.messages, label=proposal.operator)
+            reply = await llm.complete(
+                question.messages, label=proposal.operator, on_send=lambda worst: self.replies.send(number, worst)
+            )
         except LLMUnavailable as error:
             return Recording(
                 number, question.key, question, "", error=str(error), usage=_usage(error.spend)
@@ -136,16 +146,26 @@ class LLMProposer(Proposer):
         cut = recording.finish == "length"
         if not recording.text.strip():
             raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
-        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut)
+        whole = self._problem.form != "hooks"
+        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut, whole=whole)
 
-    def _draw(self, rng: np.random.Generator) -> LLM:
-        """One of the models that are not out."""
+    def _draw(self, proposal: Proposal, rng: np.random.Generator) -> LLM:
+        """The model that this attempt asked before; else the one it names, or any, of those that are not out."""
+        asked = self._asked(proposal.number)
+        for llm in self._llms:
+            if llm.config.model == asked or (not asked and llm.config.model == proposal.model and not llm.out):
+                return llm
         left = [number for number, llm in enumerate(self._llms) if not llm.out]
         if not left:
             raise LLMFatal("; ".join(llm.out for llm in self._llms))
         weights = self._weights[left]
         shares = weights / weights.sum() if weights.any() else None
         return self._llms[left[int(rng.choice(len(left), p=shares))]]
+
+    def _asked(self, number: int) -> str:
+        """The model that an attempt asked, or an empty string: another may have been out then, or be now."""
+        recording = self.replies.nearest(number)
+        return recording.question.model if recording is not None else ""
 
 
 def _parameters(llm: LLM) -> dict[str, object]:

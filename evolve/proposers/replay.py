@@ -1,12 +1,14 @@
 """Replay: a language model's part is played by what models said before, with no network and no key.
 
-A question that was never asked is an error that shows how it differs from the one that was.
+A question other than the one that was asked is an error that shows how the two differ. Where none was
+asked the budget was spent, and the run ends there again.
 """
 
 from __future__ import annotations
 
 import difflib
 
+from evolve.budget import BudgetExhausted
 from evolve.cassette import Question, Recording, Replies
 from evolve.errors import UserError
 from evolve.llm import LLM
@@ -32,17 +34,23 @@ class ReplayProposer(LLMProposer):
     async def close(self) -> None:
         """Nothing is open."""
 
+    def _asked(self, number: int) -> str:
+        recording = self.cassette.nearest(number)
+        return recording.question.model if recording is not None else ""
+
     async def _ask(self, llm: LLM, question: Question, proposal: Proposal) -> tuple[Recording, Spend]:
         recording = self.cassette.take(proposal.number, question)
         if recording is None:
-            raise PromptDiffers(_difference(proposal, question, self.cassette.nearest(proposal.number)))
+            nearest = self.cassette.nearest(proposal.number)
+            if nearest is None:
+                # the recorded run could not afford this call; from here on it went as if none could
+                raise BudgetExhausted(f"no reply is recorded for attempt {proposal.number}", resource="llm_calls")
+            raise PromptDiffers(_difference(proposal, question, nearest))
         fields = (recording.text, recording.finish, recording.error, recording.usage)
         return Recording(proposal.number, question.key, question, *fields), {}
 
 
-def _difference(proposal: Proposal, question: Question, recorded: Recording | None) -> str:
-    if recorded is None:
-        return f"attempt {proposal.number}: no reply is recorded for its prompt, nor any prompt of that attempt"
+def _difference(proposal: Proposal, question: Question, recorded: Recording) -> str:
     lines = difflib.unified_diff(
         recorded.question.text.splitlines(), question.text.splitlines(), "recorded prompt", "prompt now", lineterm=""
     )

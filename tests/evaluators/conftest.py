@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from arena import Arena, is_alive, make_arena
 
+from evaluators import namespaces
 from evaluators.evaluator import Evaluator
 from evaluators.limits import Limits
 from evaluators.outcome import Outcome
@@ -25,6 +27,16 @@ from evaluators.seal import landlock_version
 KEY = "sk-planted-in-the-parent"
 
 needs_sandbox = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")
+
+
+def has_namespaces() -> bool:
+    """Whether this kernel lets this user make them: tried in a process of its own."""
+    code = "from evaluators import namespaces; namespaces.enter(); namespaces.empty_root()"
+    root = str(Path(namespaces.__file__).parents[1])
+    return subprocess.run([sys.executable, "-c", code], cwd=root, stderr=subprocess.DEVNULL).returncode == 0
+
+
+needs_namespaces = pytest.mark.skipif(not has_namespaces(), reason="this kernel or container forbids namespaces")
 
 
 class Driver:
@@ -57,8 +69,15 @@ class Driver:
 
 
 def children(process: int) -> list[int]:
-    text = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(number) for number in text.split()]
+    """Child processes, without the one that does nothing but hold the zygote's PID namespace."""
+    return [child for child in namespaces.children(process) if not is_init(child)]
+
+
+def is_init(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/comm").read_bytes().strip() == namespaces.INIT_NAME
+    except FileNotFoundError:
+        return False
 
 
 def survivors(zygote: int) -> list[int]:
@@ -73,7 +92,7 @@ def survivors(zygote: int) -> list[int]:
             line = (entry / "cmdline").read_bytes() if entry.name.isdecimal() else b""
             if b"zygote_main" in line and line.endswith(ending) and int(entry.name) != zygote:
                 found.append(int(entry.name))
-    return [process for process in found if is_alive(process)]
+    return [process for process in found if is_alive(process) and not is_init(process)]
 
 
 class RawEvaluator(Evaluator):
@@ -99,7 +118,7 @@ def raw() -> Iterator[Driver]:
     from one_machine import PROBLEM
 
     os.environ["OPENAI_API_KEY"] = KEY
-    limits = Limits(timeout_s=1.0, memory_bytes=256 * 2**20, result_bytes=8 * 2**20)
+    limits = Limits(timeout_s=1.5, memory_bytes=256 * 2**20, result_bytes=8 * 2**20)
     driver = Driver(RawEvaluator(PROBLEM, workers=2, limits=limits))
     yield driver
     driver.close()

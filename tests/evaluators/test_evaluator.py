@@ -102,7 +102,9 @@ def test_a_compile_error_quotes_the_line_it_is_about(driver: Driver):
 
 def test_a_program_that_takes_long_to_compile_is_killed_in_time():
     lines = "\n".join(f"    x = max(x, {i}.5) * math.exp(-x) + min(x, job.weight, {i})" for i in range(180))
-    source = f"import math\ndef priority(job, machine):\n    x = 1.0\n{lines}\n    return x\n"
+    # an array, so that numba compiles it
+    head = "import math\nimport numpy as np\ndef priority(job, machine):\n    x = np.ones(1)[0]"
+    source = f"{head}\n{lines}\n    return x\n"
     driver = Driver(Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=0.5)))
     try:
         outcome = driver.evaluate(source)

@@ -16,7 +16,8 @@ from problems import registry, task
 from problems.problem import Problem
 
 TASKS = Path(__file__).parent / "tasks"
-SCORE = "def evaluate(program_path):\n    import importlib.util as u\n    s = u.spec_from_file_location('p', program_path)\n"
+SCORE = "def evaluate(program_path):\n    import importlib.util as u\n"
+SCORE += "    s = u.spec_from_file_location('p', program_path)\n"
 SCORE += "    p = u.module_from_spec(s)\n    s.loader.exec_module(p)\n"
 
 

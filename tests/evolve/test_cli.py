@@ -1,11 +1,16 @@
 """The commands as a user types them: what they print, what they refuse, and with which exit code."""
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from evolve import reader
+from evolve.codec import load_outcome
 
 SPT = "def priority(op, shop):\n    return op.duration\n"
 TINY = "2 2\n0 3 1 2\n1 2 0 4\n"  # jobs: M0 3, M1 2 | M1 2, M0 4
@@ -126,6 +131,21 @@ def test_a_finished_run_shows_champion_report_and_front(call, finished):
     times = [row["objectives"]["train"]["decision_time"] for row in front]
     assert gaps == sorted(gaps)
     assert len(front) == 1 or times != sorted(times)
+
+
+def test_the_front_is_read_without_the_rest_of_the_run(call, finished, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(reader, "load_outcome", lambda kind, body: read.append(kind) or load_outcome(kind, body))
+    _, out, _ = call("front", finished, "--json")
+    splits = sum(len(row["objectives"]) for row in json.loads(out))
+    assert len(read) <= 2 * splits + len(json.loads(out))
+    # runs of older versions do not say who is on it
+    shutil.copytree(finished, tmp_path / "old")
+    with sqlite3.connect(tmp_path / "old" / "run.sqlite") as db:
+        db.execute("DELETE FROM meta WHERE key = 'front'")
+    read.clear()
+    assert call("front", tmp_path / "old", "--json")[1] == out
+    assert len(read) > 30
 
 
 def test_lineage_reaches_a_baseline_and_diff_shows_the_edit(call, finished):

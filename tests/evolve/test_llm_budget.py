@@ -115,10 +115,18 @@ def test_dollars_cannot_be_capped_without_a_price():
 
 
 def test_prices_come_from_the_bundled_table_unless_declared():
-    assert find_price("openai/gpt-4o", {}) == find_price("gpt-4o", {}) == (2.5, 10.0)
-    assert find_price("openai/gpt-4o", {"gpt-4o": (1.0, 2.0)}) == (1.0, 2.0)
+    assert find_price("openai/gpt-4o", {}) == find_price("gpt-4o", {}) == (2.5, 10.0, 1.25)
+    assert find_price("openai/gpt-4o", {"gpt-4o": (1.0, 2.0)}) == (1.0, 2.0, None)
     assert find_price("somewhere/gpt-4o", {}) is None
     assert find_price("mystery", {}) is None
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-sonnet-4-5", "gemini/gemini-2.5-flash", "mystery"])
+def test_cached_input_is_never_dearer_than_what_was_reserved_for_it(model):
+    price = find_price(model, {"mystery": (2.0, 3.0)})
+    assert price.cost(1000, 10, 600) <= price.cost(1000, 10)
+    cached = price.input if price.cached is None else price.cached
+    assert price.cost(1000, 10, 600) == pytest.approx((400 * price.input + 600 * cached + 10 * price.output) / 1e6)
 
 
 def test_the_variable_of_the_key_follows_from_the_provider():
@@ -134,7 +142,7 @@ def test_the_variable_of_the_key_follows_from_the_provider():
 
 
 def test_declared_prices_are_read_and_checked():
-    assert parse_prices(["a/b=0.5,1.5", "c=0,0"]) == {"a/b": (0.5, 1.5), "c": (0.0, 0.0)}
+    assert parse_prices(["a/b=0.5,1.5", "c=0,0"]) == {"a/b": (0.5, 1.5, None), "c": (0.0, 0.0, None)}
     for bad in ("a", "a=1", "a=1,2,3", "=1,2", "a=x,1", "a=-1,1", "a=nan,1"):
         with pytest.raises(UserError, match="MODEL=IN,OUT"):
             parse_prices([bad])

@@ -6,8 +6,9 @@ import traceback
 
 import pytest
 from asking import KEY, ask
-from loopback import Loopback, hang_up, raw, say, status, trickle
+from loopback import Loopback, completion, hang_up, raw, say, status, trickle
 
+from evolve.budget import Budget
 from evolve.errors import UserError
 from evolve.keys import redact
 from evolve.llm import LLM, LLMConfig, LLMFatal, LLMUnavailable, Reply
@@ -117,3 +118,19 @@ def test_litellm_with_an_unknown_provider_is_fatal(monkeypatch):
     assert isinstance(error, LLMFatal)
     assert "check --model" in str(error)
     assert "\n" not in str(error)
+
+
+def test_tokens_from_the_cache_are_paid_at_the_cached_price_and_reasoning_as_output(monkeypatch):
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 50,
+        "total_tokens": 1050,
+        "prompt_tokens_details": {"cached_tokens": 600},
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    }
+    budget = Budget()
+    with Loopback(completion({"choices": [{"message": {"content": "x"}}], "usage": usage}, usage=None)) as server:
+        reply = ask_litellm(monkeypatch, server, budget=budget, model="openai/gpt-4o")
+    # 2.50, 1.25 and 10 dollars per million
+    assert reply.usd == pytest.approx((400 * 2.5 + 600 * 1.25 + 50 * 10.0) / 1e6)
+    assert budget.spent()["usd"] == pytest.approx(reply.usd)

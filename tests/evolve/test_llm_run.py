@@ -41,8 +41,12 @@ def run(out, server, *flags: str) -> subprocess.CompletedProcess:
         "--out",
         str(out),
     ]
+    return evolve(*command, *flags)
+
+
+def evolve(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", "from evolve.cli import main; main()", *command, *flags],
+        [sys.executable, "-c", "from evolve.cli import main; main()", *arguments],
         env={**os.environ, "OPENAI_API_KEY": KEY},
         capture_output=True,
         text=True,
@@ -97,18 +101,20 @@ def test_an_endless_loop_from_a_model_is_one_timed_out_candidate(tmp_path):
 )
 def test_a_refused_key_or_model_ends_the_run_in_one_line_at_once(tmp_path, answer, said):
     with Loopback(answer) as server:
-        started = time.monotonic()
-        ended = run(tmp_path / "run", server)
-        seconds = time.monotonic() - started
-        asked = len(server.requests)
-    assert ended.returncode == 2
-    assert said in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
-    assert KEY not in ended.stderr + ended.stdout
-    assert asked <= 16  # those under way when the first was refused; no retry
-    assert seconds < 30  # the refusal itself is immediate; imports and baselines take what the machine takes
-    with Store(tmp_path / "run") as store:
-        assert store.meta("status").startswith("stopped")
+        # a resume asks once more: the key may have been mended
+        for go in (lambda: run(tmp_path / "run", server), lambda: evolve("resume", str(tmp_path / "run"))):
+            started, before = time.monotonic(), len(server.requests)
+            ended = go()
+            seconds = time.monotonic() - started
+            assert ended.returncode == 2
+            assert said in ended.stderr
+            assert len(ended.stderr.strip().splitlines()) == 1
+            assert KEY not in ended.stderr + ended.stdout
+            assert 1 <= len(server.requests) - before <= 8  # those under way when the first was refused; no retry
+            assert seconds < 30  # the refusal itself is immediate; imports and baselines take what the machine takes
+            with Store(tmp_path / "run") as store:
+                assert store.meta("status").startswith("stopped")
+                assert store.in_flight()["calls"] == 0
 
 
 def test_a_key_from_a_file_is_used_and_found_nowhere_else(tmp_path):

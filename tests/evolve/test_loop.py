@@ -10,8 +10,9 @@ import pytest
 from tiny import job_shops
 
 import evolve
-from evaluators.outcome import Ok
-from evolve import session
+from evaluators.canonical import canonical_hash
+from evaluators.outcome import Anticipative, Ok
+from evolve import loop, session
 from evolve.store import Store
 from evolve.strategies.greedy import Greedy
 from evolve.strategies.strategy import Wait
@@ -29,6 +30,10 @@ def told(folder) -> list[tuple[int, str, str]]:
         return [(n, programs[n].source, outcomes[n].kind) for n in store.tells()]
 
 
+def key(program) -> str:
+    return canonical_hash(program.source, ("priority",))
+
+
 def test_the_archive_does_not_depend_on_the_number_of_workers(tmp_path, own):
     runs = [
         evolve.run("shop/job_shop", evaluations=60, seed=3, **own, workers=workers, out=tmp_path / f"w{workers}")
@@ -40,7 +45,7 @@ def test_the_archive_does_not_depend_on_the_number_of_workers(tmp_path, own):
 def test_a_copy_of_a_baseline_is_refused_without_an_evaluation(tmp_path, own):
     folder = evolve.run("shop/job_shop", evaluations=60, seed=9, **own, out=tmp_path / "run")
     with Store(folder) as store:
-        keys = [p.key for p in store.programs() if p.source and store.outcomes("train")[p.id].kind != "rejected"]
+        keys = [key(p) for p in store.programs() if p.source and store.outcomes("train")[p.id].kind != "rejected"]
     assert len(keys) == len(set(keys))
 
 
@@ -111,6 +116,25 @@ def test_a_run_killed_during_its_baselines_resumes(tmp_path, own):
         names = [p.operator for p in store.programs() if p.origin == "baseline"]
         assert len(names) == len(set(names))
         assert store.meta("status") == "finished"
+
+
+def test_what_the_audit_finds_is_the_outcome_and_never_enters_the_front(tmp_path, own, monkeypatch):
+    audited = []
+
+    async def audit(self, source, split, outcome):
+        audited.append((source, split))
+        return Anticipative("audit", "it peeked")
+
+    monkeypatch.setattr(loop.Auditor, "audit", audit)
+    monkeypatch.setattr(loop.Findings, "would_enter", lambda self, candidate: True)
+    folder = evolve.run("shop/job_shop", evaluations=6, seed=5, **own, out=tmp_path / "run")
+    with Store(folder) as store:
+        outcomes = [store.outcomes("train")[p.id] for p in store.programs() if p.origin == "genetic"]
+        baselines = {p.id for p in store.programs() if p.origin == "baseline"}
+        assert set(store.meta("front")) <= baselines
+    found = [outcome for outcome in outcomes if outcome.kind == "anticipative"]
+    assert found == [Anticipative("audit", "it peeked")] * len(audited)
+    assert len(audited) == 6
 
 
 class InTurn(Greedy):

@@ -10,7 +10,7 @@ from evaluators.outcome import NonFinite, Ok, Rejected
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.program import Program
-from evolve.store import Store, run_folders
+from evolve.store import Ask, Store, run_folders
 
 OK = Ok(
     objectives={"gap": 14.0, "decision_time": 500.0},
@@ -108,6 +108,31 @@ def test_an_unknown_id_names_the_known_range(store):
     store.add_program(Program(0, "x = 1", "import"))
     with pytest.raises(UserError, match="no program 7; ids are 0 to 0"):
         store.program(7)
+
+
+def test_what_was_set_out_to_do_comes_back_with_the_model_that_was_named(store):
+    asks = [Ask(3, "rewrite", (0, 1), (2,), 3, "openai/gpt-5"), Ask(4, "diff", (0,), (), 3)]
+    with store.transaction():
+        for ask in asks:
+            store.add_ask(ask)
+    assert store.asks() == {3: asks[0], 4: asks[1]}
+    assert store.next_number() == 5
+
+
+def test_a_request_under_way_is_booked_once(store):
+    worst = {"model": "m", "input_tokens": 10, "output_tokens": 5, "usd": 0.5}
+    with store.transaction():
+        for number in (1, 2, 3):
+            store.add_ask(Ask(number, "diff", (), (), 0))
+            store.add_send(number, worst)
+        store.drop_send(2)
+    assert store.in_flight() == {"calls": 2, "input_tokens": 20, "output_tokens": 10, "usd": 1.0}
+    for _ in range(2):
+        with store.transaction():
+            store.book_sends()
+    assert store.in_flight()["calls"] == 0
+    assert store.spend("operator")["diff"]["calls"] == 2
+    assert store.spend()["m"]["usd"] == 1.0
 
 
 def test_spend_adds_up_by_model_and_by_operator(store):

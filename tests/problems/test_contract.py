@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators import frames, kinds
+from evaluators import audit, frames, kinds
 from evaluators.compile import CompiledProgram, compile_hooks, simulate
 from problems import registry
 from problems.problem import BadInstance, Baseline, Infeasible, Instance, NonFiniteScore, Problem, quantities
@@ -212,6 +212,22 @@ def test_simulations_repeat(problem: Problem) -> None:
             for rule in problem.rules:
                 first, second = (solve(problem, rule, instance.data, decoder) for _ in range(2))
                 assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)), rule.name
+
+
+def test_rules_anticipate_nothing(problem: Problem) -> None:
+    hidden, differs = problem.hidden, 0
+    if hidden is None:
+        return
+    for rule in problem.rules:
+        for decoder in problem.simulators:
+            for seed, probe in enumerate(problem.probes()):
+                solution = solve(problem, rule, probe.data, decoder)
+                future = hidden.permute(probe.data, solution, np.random.default_rng(seed))
+                other = solve(problem, rule, future.data, decoder)
+                assert audit.compare(problem, hidden, future, solution, other) is None, f"{rule.name}, {probe.name}"
+                assert hidden.decided(solution, future.until)
+                differs += any(not np.array_equal(a, b) for a, b in zip(solution, other, strict=True))
+    assert differs, "permuting what is hidden never changes anything"
 
 
 def test_rules_run_on_every_split_in_every_decoder(problem: Problem) -> None:

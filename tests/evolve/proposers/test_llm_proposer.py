@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -259,6 +260,23 @@ def test_models_are_drawn_by_weight():
     assert min(counts[1]) > 0
 
 
+def test_a_proposal_that_names_a_model_goes_there_and_one_that_was_answered_stays_answered():
+    async def main() -> None:
+        with Loopback(say(SAID)) as first, Loopback(say(SAID)) as second:
+            llms = [LLM(LLMConfig(name, s.url)) for name, s in (("first", first), ("second", second))]
+            proposer = LLMProposer(PROBLEM, llms, weights=[1.0, 0.0])
+            proposal = Proposal("rewrite", PARENTS, model="second", number=7)
+            draft = await proposer.propose(proposal, np.random.default_rng(0))
+            assert (len(first.requests), len(second.requests)) == (0, 1)
+            # as after a resume in which nobody named the model: its reply is there, so it is not paid for again
+            again = await proposer.propose(dataclasses.replace(proposal, model=""), np.random.default_rng(0))
+            assert again.source == draft.source
+            assert (len(first.requests), len(second.requests)) == (0, 1)
+            await proposer.close()
+
+    asyncio.run(main())
+
+
 def propose_in_turn(first: Loopback, second: Loopback, weights, times: int) -> list[Draft | BaseException]:
     """Proposals one after another, of two models that are asked once each before they are given up."""
 
@@ -304,11 +322,11 @@ def test_a_model_that_was_down_is_tried_again_after_a_rest_that_grows():
             rests = []
             while not await ask(llm):
                 assert llm.out
-                rests.append(llm._out_until - now())
-                llm._out_until = now()  # as if it had passed
+                rests.append(llm._breaker._out_until - now())
+                llm._breaker._out_until = now()  # as if it had passed
                 assert not llm.out
             assert rests == pytest.approx([60, 120, 240], abs=1)
-            assert llm._rest_s == 60
+            assert llm._breaker._rest_s == 60
 
     with Loopback(status(500), status(503), status(429), say(SAID)) as server:
         asyncio.run(main())

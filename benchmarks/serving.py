@@ -1,0 +1,98 @@
+"""Speed and memory of the serving engine, in CPU time of one core.
+
+python benchmarks/serving.py
+
+The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on one replica, Llama-3.1-8B
+on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
+anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
+x 20,000 requests.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from evaluators.compile import CompiledProgram, compile_hooks, simulator
+from problems import registry
+from problems.serving._batching_suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
+from problems.serving._engine_state import REQUEST
+from problems.serving._log import STEP
+from problems.serving._machine import Host, Serving, on_host
+
+REPEATS = 5
+PROBLEM = registry.load("serving/continuous_batching")
+ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
+
+
+def main() -> None:
+    start = time.process_time()
+    run(ANCHOR, "sarathi", 1, 100)
+    compile_s = time.process_time() - start
+    speed, steps = rate(ANCHOR, "sarathi", 5_000)
+    print(f"requests/s: {speed:,.0f}")
+    print(f"iterations/s: {steps:,.0f}; first call, from cache or compiled: {compile_s:.1f} s of CPU time")
+    for rule in ("vllm_v0", "vllm_v1", "past_future", "sjf", "jitserve"):
+        print(f"  {rule}, same traffic: {rate(ANCHOR, rule, 5_000)[0]:,.0f} requests/s")
+    light = ANCHOR._replace(saturation_per_s=3.0)
+    print(f"  sarathi, 3 requests/s (small batches): {rate(light, 'sarathi', 5_000)[0]:,.0f} requests/s")
+    state, columns = memory(ANCHOR)
+    print(f"memory per request: {state} bytes of state, {columns} of instance columns")
+    seconds = candidate()
+    print(f"one candidate, 8 scenarios x 5 seeds x 20,000 requests at 90 % load: {seconds:.2f} s")
+
+
+def program(rule: str) -> CompiledProgram:
+    baseline = PROBLEM.baseline(rule)
+    assert baseline is not None
+    return compile_hooks(baseline.source, PROBLEM)
+
+
+def instance(scenario: Scenario, seed: int, size: int, load: float = 1.0) -> Serving:
+    requests = draw(scenario, load, Traffic(size=size, gap_cv=1.1), np.random.default_rng(seed))
+    return on_host(requests, scenario.host, float(requests.arrival_s[-1]) + 3600.0)
+
+
+def run(scenario: Scenario, rule: str, seed: int, size: int) -> Any:
+    data = instance(scenario, seed, size)
+    compiled = program(rule)
+    return simulator(PROBLEM, PROBLEM.default_decoder, data)(data, *compiled.hooks, compiled.theta)
+
+
+def rate(scenario: Scenario, rule: str, size: int) -> tuple[float, float]:
+    """Requests and iterations per second of CPU time, the best of a few repeats."""
+    data, compiled = instance(scenario, 1, size), program(rule)
+    simulate = simulator(PROBLEM, PROBLEM.default_decoder, data)
+    shortest, solution = np.inf, None
+    for _ in range(REPEATS):
+        start = time.thread_time()
+        solution = simulate(data, *compiled.hooks, compiled.theta)
+        shortest = min(shortest, time.thread_time() - start)
+    steps = solution.log[solution.log & 3 == STEP]
+    return size / shortest, ((steps >> 3) & (2**32 - 1)).sum() / shortest
+
+
+def memory(scenario: Scenario) -> tuple[int, int]:
+    """Bytes per request: the engine's own record and heap, and the columns of an instance."""
+    requests = instance(scenario, 1, 100).requests
+    return REQUEST.itemsize + 4, sum(array.itemsize for array in requests)
+
+
+def candidate() -> float:
+    """CPU seconds of one rule on 40 large simulations; drawing the requests does not count."""
+    scenarios = [ANCHOR, *SCENARIOS.values(), *OTHER_GPUS.values(), *OTHER_MODELS.values()]
+    compiled, total = program("sarathi"), 0.0
+    for scenario in scenarios:
+        for seed in range(5):
+            data = instance(scenario, seed, 20_000, 0.9)
+            simulate = simulator(PROBLEM, PROBLEM.default_decoder, data)
+            start = time.thread_time()
+            simulate(data, *compiled.hooks, compiled.theta)
+            total += time.thread_time() - start
+    return total
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Machine code from lowered hooks, in an engine that the zygote prepares and workers inherit."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba.core import types
+from numba.core.registry import cpu_target
+
+
+class NativeHook(types.WrapperAddressProtocol):
+    """A hook that numba calls by its address, in the C calling convention."""
+
+    def __init__(self, address: int, signature: Any) -> None:
+        self._address = address
+        self._signature = signature
+
+    def __wrapper_address__(self) -> int:
+        return self._address
+
+    def signature(self) -> Any:
+        """Numba signature."""
+        return self._signature
+
+
+@cache
+def _machine() -> tuple[Any, Any]:
+    """A target machine like numba's own, and an engine with nothing in it."""
+    codegen = cpu_target.target_context.codegen()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    machine = target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=codegen._tm_features,
+        opt=2,
+        reloc="static",
+        codemodel="jitdefault",
+        jit=True,
+    )
+    return machine, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def addresses(text: str, names: list[str]) -> list[int]:
+    """Compile LLVM text; where each of the named functions is."""
+    machine, engine = _machine()
+    module = llvm.parse_assembly(text)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, builder)
+    engine.add_module(module)
+    engine.finalize_object()
+    return [engine.get_function_address(name) for name in names]

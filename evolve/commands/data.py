@@ -1,0 +1,61 @@
+"""``evolve data``: public data sets, listed with their terms, fetched when asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from evolve import datasets, tables
+from evolve import fetch as fetching
+from evolve.commands.options import Json
+from evolve.errors import UserError
+from problems import registry
+
+app = typer.Typer(help="List public data sets, or fetch one.", invoke_without_command=True, rich_markup_mode=None)
+
+
+def as_json(dataset: datasets.Dataset) -> dict[str, Any]:
+    """One data set with its files."""
+    files = [f._asdict() | {"name": f.name, "sha256": f.sha256 or None} for f in dataset.files]
+    return dataset._asdict() | {"files": files}
+
+
+@app.callback()
+def data(context: typer.Context, json: Json = False) -> None:
+    """List the data sets with licence and source; nothing is fetched."""
+    if context.invoked_subcommand is not None:
+        return
+    if json:
+        tables.print_json([as_json(dataset) for dataset in datasets.DATASETS])
+        return
+    table = Table("name", "family", "title", "licence", "size", "fetch", box=None, pad_edge=False)
+    for dataset in sorted(datasets.DATASETS, key=lambda d: d.family):
+        checked = dataset.files and all(file.sha256 for file in dataset.files)
+        how = "by hand" if not dataset.files else "checksum" if checked else "yes"
+        table.add_row(dataset.name, dataset.family, dataset.title, dataset.licence, dataset.size, how)
+    tables.show(table, "", "source pages: evolve data --json; fetch one: evolve data fetch NAME")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="e.g. azure-llm-2023-conv")],
+    to: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("data"),
+    mirror: Annotated[str, typer.Option(help="Take the files from this address instead.")] = "",
+    json: Json = False,
+) -> None:
+    """Fetch a data set from where its owners publish it; a known checksum must hold."""
+    if name not in datasets.BY_NAME:
+        raise UserError(registry.unknown("data set", name, datasets.BY_NAME))
+    dataset = datasets.BY_NAME[name]
+    fetched = fetching.fetch(dataset, to, mirror=mirror)
+    if json:
+        tables.print_json([f._asdict() | {"path": str(f.path)} for f in fetched])
+        return
+    for file in fetched:
+        state = "fetched" if file.fetched else "was there"
+        checked = "checksum holds" if file.verified else "no checksum is known"
+        tables.show(f"{file.path}: {state}, {file.size_bytes:,} bytes, sha256 {file.sha256} ({checked})")
+    tables.show(f"licence: {dataset.licence}; {dataset.title}; {dataset.page}")

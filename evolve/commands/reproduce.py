@@ -1,0 +1,119 @@
+"""``evolve reproduce``: check what papers claim of the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.table import Table
+
+from evaluators.compile import CompiledProgram, compile_hooks, simulate
+from evolve import tables
+from evolve.commands.options import Json
+from evolve.errors import UserError
+from problems import registry
+from problems.claims import Claim, Verdict
+from problems.problem import Baseline, Problem
+
+
+class Finding(NamedTuple):
+    """A claim that has been checked."""
+
+    problem: str
+    claim: Claim
+    measured: float | None
+    verdict: Verdict
+
+
+def reproduce(
+    papers: Annotated[list[str] | None, typer.Argument(help="Part of a paper's name; all papers if none.")] = None,
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/papers.md.")] = False,
+) -> None:
+    """Run the experiments that check published claims; print what was measured and what that says."""
+    chosen = _choose(papers or [])
+    findings = [_check(problem, claim) for problem, claim in chosen]
+    if json:
+        tables.print_json([_as_json(finding) for finding in findings])
+    elif markdown:
+        print(_page(findings), end="")
+    else:
+        tables.console.print(_table(findings))
+
+
+def _choose(papers: Sequence[str]) -> list[tuple[Problem, Claim]]:
+    """Claims of the papers that are named, in order of declaration."""
+    every = [(p, claim) for p in map(registry.load, registry.names()) for claim in p.claims]
+    for name in papers:
+        if not any(name.lower() in claim.paper.lower() for _, claim in every):
+            known = ", ".join(dict.fromkeys(claim.paper for _, claim in every))
+            raise UserError(f"no claim of a paper {name!r}; known: {known}")
+    wanted = [name.lower() for name in papers] or [""]
+    return [(p, claim) for p, claim in every if any(name in claim.paper.lower() for name in wanted)]
+
+
+@cache
+def _compiled(problem: str, source: str) -> CompiledProgram:
+    return compile_hooks(source, registry.load(problem))
+
+
+def _check(problem: Problem, claim: Claim) -> Finding:
+    """Run the experiment; every solution in it is verified."""
+
+    def solve(rule: Baseline, data: Any) -> Any:
+        solution = simulate(problem, problem.default_decoder, data, _compiled(problem.name, rule.source))
+        problem.verify(data, solution)
+        return solution
+
+    measured = claim.experiment(solve) if claim.experiment else None
+    return Finding(problem.name, claim, measured, claim.verdict(measured))
+
+
+def _measured(finding: Finding) -> str:
+    return "-" if finding.measured is None else f"{tables.figure(finding.measured)}{finding.claim.unit}"
+
+
+def _verdict(finding: Finding) -> str:
+    if finding.verdict == "reproduced" or not finding.claim.why:
+        return finding.verdict
+    return f"{finding.verdict}: {finding.claim.why}"
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "paper": finding.claim.paper,
+        "problem": finding.problem,
+        "claim": finding.claim.text,
+        "published": finding.claim.published,
+        "measured": finding.measured,
+        "unit": finding.claim.unit,
+        "setting": finding.claim.setting,
+        "verdict": _verdict(finding),
+    }
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table("paper", "problem", "claim", "published", "measured", "verdict", box=None, pad_edge=False)
+    for found in findings:
+        claim = found.claim
+        table.add_row(claim.paper, found.problem, claim.text, claim.published, _measured(found), _verdict(found))
+    return table
+
+
+def _page(findings: Sequence[Finding]) -> str:
+    return "\n".join(_lines(findings)) + "\n"
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    yield "# Papers: what they claim, and what we measure\n"
+    yield "Made by `evolve reproduce --markdown`; each row is declared next to the baselines of its problem.\n"
+    yield "*Reproduced*: within a quarter of the published range. *Direction only*: the same sign, another size."
+    yield "*Not reproduced*: no effect here, or the opposite. *Not checkable*: the reason stands with it.\n"
+    yield "| paper | problem | claim | published | measured | our setting | verdict |"
+    yield "|---|---|---|---|---|---|---|"
+    for found in findings:
+        claim = found.claim
+        cells = (claim.paper, found.problem, claim.text, claim.published, _measured(found), claim.setting or "-")
+        yield f"| {' | '.join(cells)} | {_verdict(found)} |"

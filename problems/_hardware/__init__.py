@@ -1,0 +1,1 @@
+"""Device models shared by problems: GPU rooflines, model shapes, step costs, transfers."""

@@ -1,0 +1,1 @@
+"""Serving large language models on GPUs: one engine, many decisions."""

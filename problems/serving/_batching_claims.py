@@ -1,0 +1,276 @@
+"""What papers claim of the rules of serving/continuous_batching, and our experiments.
+
+Each experiment has fixed seeds and takes seconds. Lengths are log-normal with the medians or means that the
+papers give for their data sets; the data sets themselves are not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from problems.claims import Claim, Solve
+from problems.problem import Baseline
+from problems.serving._batching_rules import RULES, arrival, latest, whole_prompts
+from problems.serving._batching_suites import SCENARIOS, Traffic, draw
+from problems.serving._engine import Timeline
+from problems.serving._machine import Host, Serving, on_host
+from problems.serving._metrics import measure
+from problems.serving._replay import replay
+from problems.serving._requests import make_requests
+from problems.serving._views import Memory, Request, Server
+
+BY_NAME = {rule.name: rule for rule in RULES}
+
+
+class Lengths(NamedTuple):
+    """Log-normal lengths: medians and spreads of prompts and outputs, in tokens."""
+
+    prompt: tuple[float, float]
+    output: tuple[float, float]
+
+
+# Medians and 90th percentiles of the Sarathi-Serve paper's table of data sets: 1730/5696 and 415/834 tokens.
+OPENCHAT = Lengths((1730.0, 0.93), (415.0, 0.545))
+# Means of the vLLM paper: 161 and 338 tokens.
+SHAREGPT = Lengths((105.0, 0.92), (230.0, 0.88))
+# Means of the vLLM paper: 19 and 58 tokens.
+ALPACA = Lengths((15.0, 0.7), (45.0, 0.7))
+
+
+def traffic(host: Host, lengths: Lengths, rate_per_s: float, *, count: int = 500, error: float = 0.5) -> Serving:
+    """Poisson arrivals; the same requests, closer together, at a higher rate."""
+    rng = np.random.default_rng(20221106)
+    gaps = rng.exponential(1.0, count)
+    prompt = np.clip(np.rint(lengths.prompt[0] * np.exp(lengths.prompt[1] * rng.standard_normal(count))), 4, 7000)
+    output = np.clip(
+        np.rint(lengths.output[0] * np.exp(lengths.output[1] * rng.standard_normal(count))), 1, host.max_output
+    )
+    arrival_s = np.cumsum(gaps) / rate_per_s
+    predicted = np.clip(output * np.exp(error * rng.standard_normal(count)), 1, host.max_output)
+    requests = make_requests(arrival_s, prompt, output, predicted, ttft_slo_s=10.0, tpot_slo_s=0.2)
+    return on_host(requests, host, float(arrival_s[-1]) + 3600.0)
+
+
+def capacity(meets: Callable[[float], bool], low: float = 0.02, high: float = 100.0) -> float:
+    """Highest rate that meets an objective, by bisection on the logarithm, within 2 %; 0 if low does not."""
+    if not meets(low):
+        return 0.0
+    while high / low > 1.02:
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    return low
+
+
+def latency_capacity(solve: Solve, rule: Baseline, host: Host, lengths: Lengths, limit_ms: float) -> float:
+    """Highest rate at which mean normalised latency stays within a limit."""
+
+    def meets(rate_per_s: float) -> bool:
+        data = traffic(host, lengths, rate_per_s)
+        return measure(data, solve(rule, data))["normalised_latency"] <= limit_ms
+
+    return capacity(meets)
+
+
+def _stall_capacity(solve: Solve, rule: Baseline, tbt_s: float) -> float:
+    """Sarathi-Serve's capacity: 99th percentile of time between tokens, and median wait within 2 s."""
+    host = Host("A100-80", "Mistral-7B", max_output=2048)
+
+    def meets(rate_per_s: float) -> bool:
+        data = traffic(host, OPENCHAT, rate_per_s)
+        solution: Timeline = solve(rule, data)
+        gaps = replay(data, solution.log, True).gap_s
+        wait_s = np.median(solution.first_token_s - data.requests.arrival_s)
+        return bool(np.quantile(gaps, 0.99) <= tbt_s and wait_s <= 2.0)
+
+    return capacity(meets)
+
+
+def _sarathi_strict(solve: Solve) -> float:
+    return _stall_capacity(solve, BY_NAME["sarathi"], 0.1) / _stall_capacity(solve, BY_NAME["vllm_v0"], 0.1)
+
+
+def _sarathi_relaxed(solve: Solve) -> float:
+    return _stall_capacity(solve, BY_NAME["vllm_v1"], 0.5) / _stall_capacity(solve, BY_NAME["vllm_v0"], 0.5)
+
+
+# The vLLM paper's OPT-13B on an A100 of 40 GB leaves about 12 GB to the KV cache.
+_OPT = Host("A100-80", "OPT-13B", share=0.27, max_output=2048, engine="vllm-2023-a100")
+
+
+def _vllm(solve: Solve) -> float:
+    return latency_capacity(solve, BY_NAME["vllm_v0"], _OPT, SHAREGPT, 200.0) / latency_capacity(
+        solve, BY_NAME["orca"], _OPT, SHAREGPT, 200.0
+    )
+
+
+def _only_when_empty(request: Request, server: Server, memory: Memory) -> float:
+    """Fill a batch while nothing decodes yet, and then let it run to its end."""
+    return 1.0 if server.decoding == 0 and memory.reserved <= server.capacity else -1.0
+
+
+STATIC = Baseline(
+    "static",
+    "Request-level batching: a batch runs to its end",
+    "as in FasterTransformer with a serving layer on top",
+    hooks={"order": arrival, "admit": _only_when_empty, "chunk": whole_prompts, "evict": latest},
+)
+
+
+def _orca(solve: Solve) -> float:
+    host = Host("A100-80", "Llama-2-70B", tp=4, share=0.5, max_output=2048)
+    return latency_capacity(solve, BY_NAME["orca"], host, SHAREGPT, 200.0) / latency_capacity(
+        solve, STATIC, host, SHAREGPT, 200.0
+    )
+
+
+def _s3(solve: Solve) -> float:
+    data = traffic(_OPT, ALPACA, 1e3, count=2000, error=0.2)
+    spans = [float(solve(BY_NAME[name], data).finish_s.max()) for name in ("orca", "s3")]
+    return spans[0] / spans[1]
+
+
+def _rank(solve: Solve) -> float:
+    host = Host("A100-80", "Llama-3.1-8B", max_output=2048)
+    data = traffic(host, SHAREGPT, 14.0, count=3000, error=0.7)
+    fcfs, ranked = (measure(data, solve(BY_NAME[r], data)) for r in ("vllm_v1", "learning_to_rank"))
+    return fcfs["normalised_latency"] / ranked["normalised_latency"]
+
+
+def _past_future_goodput(solve: Solve, other: str) -> float:
+    host = Host("A100-80", "Llama-2-7B", share=0.4, max_output=2048)
+    data = traffic(host, SHAREGPT._replace(output=(400.0, 0.8)), 9.0, count=1500, error=0.3)
+    kept = {}
+    for name in ("past_future", other):
+        found = measure(data, solve(BY_NAME[name], data))
+        kept[name] = found["slo_attainment"]
+    return kept["past_future"] / kept[other]
+
+
+def _jitserve(solve: Solve) -> float:
+    kept = {"jitserve": 0.0, "sarathi": 0.0}
+    for k, scenario in enumerate(SCENARIOS.values()):
+        requests = draw(scenario, 1.3, Traffic(size=800), np.random.default_rng(k))
+        data = on_host(requests, scenario.host, float(requests.arrival_s[-1]) + 3600.0)
+        for name in kept:
+            kept[name] += measure(data, solve(BY_NAME[name], data))["slo_attainment"]
+    return kept["jitserve"] / kept["sarathi"]
+
+
+_HEAVY = "heavier load than can be served"
+CLAIMS = (
+    Claim(
+        "Orca (2022)",
+        "iteration-level over request-level batching: throughput at equal latency",
+        "36.9x",
+        36.9,
+        36.9,
+        setting="Llama-2-70B on 4 A100 instead of GPT-3 175B on 16, ShareGPT-like lengths, 200 ms per token",
+        experiment=_orca,
+        why="the paper compares whole systems: theirs pads a batch to its longest request, and runs an older engine",
+    ),
+    Claim(
+        "vLLM (2023)",
+        "paged over reserved KV cache (Orca): throughput at equal latency",
+        "2-4x",
+        2.0,
+        4.0,
+        setting="OPT-13B with the KV cache of an A100-40, ShareGPT-like lengths, 200 ms per token",
+        experiment=_vllm,
+    ),
+    Claim(
+        "Sarathi-Serve (2024)",
+        "chunked prefill (512) over vLLM: capacity at a P99 time between tokens of 0.1 s",
+        "2.6x",
+        2.6,
+        2.6,
+        setting="Mistral-7B on an A100, openchat-like lengths; median time to first token within 2 s",
+        experiment=_sarathi_strict,
+    ),
+    Claim(
+        "Sarathi-Serve (2024)",
+        "chunked prefill (2048) over vLLM: capacity at a P99 time between tokens of 0.5 s",
+        "up to 2.6x",
+        1.0,
+        2.6,
+        setting="as above",
+        experiment=_sarathi_relaxed,
+    ),
+    Claim(
+        "S3 (2023)",
+        "predicted over worst-case reservation: offline throughput",
+        "6.49x",
+        6.49,
+        6.49,
+        setting="OPT-13B with the KV cache of an A100-40, 2000 Alpaca-like requests at once; theirs: GPT models",
+        experiment=_s3,
+    ),
+    Claim(
+        "Learning to Rank (2024)",
+        "predicted rank over FCFS: mean latency per token, chat",
+        "2.8x lower",
+        2.8,
+        2.8,
+        setting=f"Llama-3.1-8B on an A100, ShareGPT-like lengths, {_HEAVY}, prediction off by a factor of 2",
+        experiment=_rank,
+    ),
+    Claim(
+        "Past-Future (2025)",
+        "over conservative admission: goodput under heavy load",
+        "2-3x",
+        2.0,
+        3.0,
+        setting=f"Llama-2-7B on an A100, decode-heavy, {_HEAVY}; promises: 10 s to first token, 0.2 s per token",
+        experiment=lambda solve: _past_future_goodput(solve, "conservative"),
+    ),
+    Claim(
+        "Past-Future (2025)",
+        "over aggressive admission: goodput under heavy load",
+        "2-3x",
+        2.0,
+        3.0,
+        setting="as above; aggressive admission is vLLM v1's",
+        experiment=lambda solve: _past_future_goodput(solve, "vllm_v1"),
+    ),
+    Claim(
+        "JITServe (2025)",
+        "over Sarathi-Serve: goodput in requests",
+        "1.4-6.3x",
+        1.4,
+        6.3,
+        setting="the three hosts of our train split at 130 % load, 800 requests each",
+        experiment=_jitserve,
+    ),
+    Claim(
+        "LAPS (2026)",
+        "queues by prompt length with graph-size buckets: prefill latency",
+        "30 % lower",
+        why="its gain lies in captured graphs per batch shape, which the step cost does not know",
+    ),
+    Claim(
+        "Layered Prefill (2025)",
+        "prefill by groups of layers: time to first token",
+        "70 % lower",
+        why="a step here runs all layers of its tokens; the hooks cannot split a prompt by layers",
+    ),
+    Claim(
+        "FlowPrefill (2026)",
+        "preemption at operator boundaries: goodput",
+        "up to 5.6x",
+        why="a step here cannot be cut; needs a problem with segments of steps",
+    ),
+    Claim(
+        "QLLM (2025)",
+        "preemption at layer boundaries: time to first token of latency-sensitive requests",
+        "65.5x lower",
+        why="a step here cannot be cut; needs a problem with segments of steps",
+    ),
+    Claim(
+        "FastSwitch (2025)",
+        "grouped asynchronous swaps under changing priorities: tail latency",
+        "1.4-11.2x lower",
+        why="swaps here are synchronous and chosen by the host, not by the rule",
+    ),
+)

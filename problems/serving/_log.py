@@ -1,0 +1,38 @@
+"""The decisions of a simulation, one integer each: enough to replay it without its rules.
+
+Two low bits say what: a step, an admission, a preemption, or a wait of one tick. Above them stands the
+request; of a step, whether it decodes (1 bit), how often it is repeated (32 bits), and its prompt tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from problems._jit import inlined
+
+STEP, ADMIT, EVICT, WAIT = 0, 1, 2, 3
+KIND_BITS, REPEAT_BITS = 2, 32
+REPEAT_SHIFT = KIND_BITS + 1
+PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
+
+
+@inlined
+def about(kind: int, r: int) -> int:
+    """Entry for an admission or a preemption of request r."""
+    return kind | (r << KIND_BITS)
+
+
+@inlined
+def step_entry(prefill: int, decode: int, repeats: int) -> int:
+    """Entry for equal steps in a row."""
+    return STEP | (decode << KIND_BITS) | (repeats << REPEAT_SHIFT) | (prefill << PREFILL_SHIFT)
+
+
+@inlined
+def with_room(log: np.ndarray, used: int, more: int) -> np.ndarray:
+    """The log itself, or a longer copy of it, with room for so many more entries."""
+    if used + more <= log.size:
+        return log
+    longer = np.empty(2 * log.size + more, np.int64)
+    longer[:used] = log[:used]
+    return longer

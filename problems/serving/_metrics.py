@@ -1,0 +1,89 @@
+"""Metrics of served requests, each defined once; refused and unfinished requests count at their worst."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from problems._hardware.step_cost import step_seconds
+from problems._jit import kernel
+from problems.serving._engine import Timeline
+from problems.serving._log import EVICT
+from problems.serving._machine import HORIZON, MAX_PREFILL, Serving, unpack_cost
+from problems.serving._requests import Requests
+
+RAW_UNITS = {
+    "normalised_latency": "ms/token",
+    "mean_ttft": "s",
+    "p99_ttft": "s",
+    "p99_gap": "s",
+    "p99_latency": "s",
+    "slo_attainment": "%",
+    "unfinished": "%",
+    "preemptions": "1/request",
+}
+
+
+def measure(data: Serving, solution: Timeline) -> dict[str, float]:
+    """Raw metrics of one instance.
+
+    Normalised latency is the time from arrival to the last token over the number of output tokens; TTFT
+    the time to the first one; the gap of a request its longest time between two tokens. A request attains
+    its objective if TTFT and the mean time per further token keep their promises. What has not finished has
+    run, and made wait, until the end of the simulation.
+    """
+    requests = data.requests
+    finished = np.isfinite(solution.finish_s)
+    end_s = max(float(data.time_s[HORIZON]), float(solution.finish_s[finished].max(initial=0.0)))
+    ttft_s = np.where(finished, solution.first_token_s, end_s) - requests.arrival_s
+    latency_s = np.where(finished, solution.finish_s, end_s) - requests.arrival_s
+    gap_s = np.where(finished, solution.worst_gap_s, latency_s)
+    return {
+        "normalised_latency": float(1e3 * np.mean(latency_s / requests.output_tokens)),
+        "mean_ttft": float(np.mean(ttft_s)),
+        "p99_ttft": float(np.quantile(ttft_s, 0.99)),
+        "p99_gap": float(np.quantile(gap_s, 0.99)),
+        "p99_latency": float(np.quantile(latency_s, 0.99)),
+        "slo_attainment": _attained(requests, ttft_s, latency_s, finished),
+        "unfinished": float(100.0 * np.mean(~finished)),
+        "preemptions": float(np.count_nonzero(solution.log & 3 == EVICT) / len(finished)),
+    }
+
+
+def _attained(requests: Requests, ttft_s: np.ndarray, latency_s: np.ndarray, finished: np.ndarray) -> float:
+    """Per cent of requests whose promises are kept."""
+    tpot_s = (latency_s - ttft_s) / np.maximum(requests.output_tokens - 1, 1)
+    kept = finished & (ttft_s <= requests.ttft_slo_s) & (tpot_s <= requests.tpot_slo_s)
+    return float(100.0 * np.mean(kept))
+
+
+@kernel
+def alone(data: Serving) -> tuple[np.ndarray, np.ndarray]:
+    """TTFT and latency in seconds of each request if it had the server for itself from its arrival on.
+
+    No schedule is faster: a step takes no less with more in it, and a prompt no less in several steps.
+    """
+    cost, n = unpack_cost(data), len(data.requests.arrival_s)
+    ttft_s, latency_s = np.zeros(n), np.zeros(n)
+    for r in range(n):
+        prompt, done = data.requests.prompt_tokens[r], 0
+        while done < prompt:
+            chunk = min(prompt - done, data.limit[MAX_PREFILL])
+            ttft_s[r] += step_seconds(cost, chunk, chunk * (done + 0.5 * chunk), 0, 0.0)
+            done += chunk
+        latency_s[r] = ttft_s[r]
+        for k in range(data.requests.output_tokens[r] - 1):
+            latency_s[r] += step_seconds(cost, 0, 0.0, 1, float(prompt + k))
+    return ttft_s, latency_s
+
+
+def lower_bounds(data: Serving) -> dict[str, float]:
+    """What each metric would be if every request had the server for itself."""
+    requests = data.requests
+    ttft_s, latency_s = alone(data)
+    return {
+        "normalised_latency": float(1e3 * np.mean(latency_s / requests.output_tokens)),
+        "mean_ttft": float(np.mean(ttft_s)),
+        "p99_ttft": float(np.quantile(ttft_s, 0.99)),
+        "p99_latency": float(np.quantile(latency_s, 0.99)),
+        "slo_attainment": _attained(requests, ttft_s, latency_s, np.ones(len(ttft_s), np.bool_)),
+    }

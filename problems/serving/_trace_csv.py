@@ -1,0 +1,98 @@
+"""Reader of requests for one server: CSV, one request per line, named columns, and a line for the host."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+from problems.problem import BadInstance, Instance
+from problems.serving._machine import Host, on_host
+from problems.serving._requests import make_requests
+
+FORMAT = (
+    "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, priority, "
+    "ttft_slo_s, tpot_slo_s; a first line '# device=A100-80 model=Llama-3.1-8B tp=1 share=1' names the host"
+)
+_NEEDED = ("arrival_s", "prompt_tokens", "output_tokens")
+_OPTIONAL = ("predicted_output", "priority", "ttft_slo_s", "tpot_slo_s")
+_PATIENCE_S = 600.0
+
+
+def read(path: Path) -> list[Instance]:
+    """Read a file, or all ``*.csv`` of a folder in order of name.
+
+    Raises
+    ------
+    BadInstance
+        If there is no such file, or it breaks the format; the message names file, line and rule.
+    """
+    if not path.is_dir():
+        return [_read_file(path)]
+    files = sorted(path.glob("*.csv"))
+    if not files:
+        raise BadInstance(f"{path}: the folder holds no *.csv file")
+    return [_read_file(file) for file in files]
+
+
+def _read_file(path: Path) -> Instance:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInstance(f"{path}: not a readable text file ({error})") from error
+    host = Host("A100-80", "Llama-3.1-8B", max_output=2048)
+    numbered = [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
+    if numbered and numbered[0][1].startswith("#"):
+        host = _host(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
+        del numbered[0]
+    if len(numbered) < 2:
+        raise BadInstance(f"{path}: the file holds no requests")
+    header = [word.strip() for word in next(csv.reader([numbered[0][1]]))]
+    for name in header:
+        if name not in (*_NEEDED, *_OPTIONAL):
+            raise BadInstance(f"{path}, line {numbered[0][0]}: unknown column {name!r}; the format is {FORMAT}")
+    for name in _NEEDED:
+        if header.count(name) != 1:
+            raise BadInstance(f"{path}, line {numbered[0][0]}: needs a column {name}; the format is {FORMAT}")
+    columns: dict[str, list[float]] = {name: [] for name in header}
+    for k, line in numbered[1:]:
+        words = next(csv.reader([line]))
+        if len(words) != len(header):
+            raise BadInstance(f"{path}, line {k}: {len(words)} values for {len(header)} columns")
+        for name, word in zip(header, words, strict=True):
+            columns[name].append(_number(f"{path}, line {k}", name, word))
+    columns.setdefault("predicted_output", columns["output_tokens"])
+    try:
+        requests = make_requests(**columns)
+        data = on_host(requests, host, float(requests.arrival_s[-1]) + _PATIENCE_S)
+    except ValueError as error:
+        raise BadInstance(f"{path}: {error}") from error
+    return Instance(path.stem, str(host), data)
+
+
+def _host(place: str, line: str, host: Host) -> Host:
+    for word in line[1:].split():
+        name, _, value = word.partition("=")
+        if name == "device":
+            host = host._replace(device=value)
+        elif name == "model":
+            host = host._replace(model=value)
+        elif name == "tp" and value.isascii() and value.isdigit():
+            host = host._replace(tp=int(value))
+        elif name == "max_output" and value.isascii() and value.isdigit():
+            host = host._replace(max_output=int(value))
+        elif name == "share":
+            host = host._replace(share=_number(place, name, value))
+        else:
+            raise BadInstance(f"{place}: a host is given by device, model, tp, share and max_output, got {word!r}")
+    return host
+
+
+def _number(place: str, name: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        raise BadInstance(f"{place}: {name} must be a number, got {word.strip()!r}") from None
+    if math.isnan(value):
+        raise BadInstance(f"{place}: {name} must be a number, got {word.strip()!r}")
+    return value

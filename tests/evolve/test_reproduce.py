@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evolve.cli import app
+from evolve.errors import UserError
+from problems import registry
+from problems.claims import Claim
+
+CLAIM = Claim("A (2024)", "b over c", "2-4x", 2.0, 4.0, tolerance=0.25)
+PAGE = Path(__file__).parents[2] / "docs/papers.md"
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        (None, "not checkable"),
+        (1.5, "reproduced"),
+        (5.0, "reproduced"),
+        (1.49, "direction only"),
+        (9.0, "direction only"),
+        (1.01, "not reproduced"),
+        (0.5, "not reproduced"),
+        (float("inf"), "direction only"),
+    ],
+)
+def test_a_verdict_is_range_then_direction(measured: float | None, verdict: str) -> None:
+    assert CLAIM.verdict(measured) == verdict
+
+
+def test_claims_say_what_is_checked_or_why_it_is_not() -> None:
+    claims = [claim for name in registry.names() for claim in registry.load(name).claims]
+    assert len(claims) >= 10
+    for claim in claims:
+        assert claim.paper
+        assert claim.text
+        assert claim.published
+        assert claim.setting if claim.experiment else claim.why
+
+
+def test_reproduce_prints_a_list_of_objects() -> None:
+    run = CliRunner().invoke(app, ["reproduce", "s3", "LAPS", "--json"])
+    found = json.loads(run.stdout)
+    assert [f["paper"] for f in found] == ["S3 (2023)", "LAPS (2026)"]
+    assert set(found[0]) >= {"paper", "problem", "claim", "published", "measured", "verdict"}
+    assert found[0]["measured"] > 1.0
+    assert found[1]["measured"] is None
+    assert found[1]["verdict"].startswith("not checkable: ")
+
+
+def test_an_unknown_paper_is_refused_with_those_there_are() -> None:
+    run = CliRunner().invoke(app, ["reproduce", "nonsense"])
+    assert isinstance(run.exception, UserError)
+    assert "'nonsense'; known: " in str(run.exception)
+
+
+@pytest.mark.slow
+def test_the_page_of_papers_is_what_reproduce_prints() -> None:
+    run = CliRunner().invoke(app, ["reproduce", "--markdown"])
+    assert run.stdout == PAGE.read_text(encoding="utf-8")

@@ -1,0 +1,145 @@
+"""Step costs: limits and invariants of the roofline."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from problems._hardware.devices import DEVICES, device
+from problems._hardware.models import BYTES, MODELS, model
+from problems._hardware.step_cost import GRID, kv_capacity_tokens, step_cost, step_seconds
+from problems.problem import BadInstance
+
+DENSE = "Llama-3.1-8B"
+TOKENS = st.integers(0, 20_000)
+
+
+def test_batch_one_decode_tends_to_bytes_over_bandwidth():
+    # no floors, no overhead, perfect bandwidth: all weights but the input embedding, and the cache
+    ideal = device("L4")._replace(
+        gemm_floor_s=0.0,
+        gemm_bandwidth_efficiency=1.0,
+        attention_bandwidth_efficiency=1.0,
+        attention_floor_s=0.0,
+        small_op_floor_s=0.0,
+    )
+    shape = model(DENSE)
+    read = BYTES * (shape.parameters - shape.vocabulary * shape.hidden) + 2048 * shape.kv_bytes_per_token
+    seconds = step_seconds(step_cost(ideal, DENSE, engine="kernels-only"), 0, 0.0, 1, 2048.0)
+    assert seconds == pytest.approx(read / ideal.bandwidth_bytes_per_s, rel=0.01)
+
+
+def test_a_long_prompt_tends_to_flops_over_peak_times_efficiency():
+    on, shape = device("A100-80"), model(DENSE)
+    layers = shape.parameters - 2 * shape.vocabulary * shape.hidden
+    seconds = step_seconds(step_cost(on, DENSE, engine="kernels-only"), 32768, 0.0, 0, 0.0)
+    ideal = 2 * layers * 32768 / (on.peak_flops * on.gemm_flops_efficiency)
+    assert ideal < seconds < 1.2 * ideal
+
+
+@pytest.mark.parametrize("name", [DENSE, "Qwen3-30B-A3B", "DeepSeek-V3"])
+@settings(deadline=None)  # the first call compiles
+@given(a=TOKENS, b=TOKENS, pairs=st.floats(0, 1e9), requests=st.integers(0, 512), context=st.floats(0, 1e7))
+def test_more_work_never_takes_less_time(name, a, b, pairs, requests, context):
+    cost = step_cost("H100", name)
+    less, more = sorted((a, b))
+    base = step_seconds(cost, less, pairs, requests, context)
+    assert step_seconds(cost, more, pairs, requests, context) >= base
+    assert step_seconds(cost, less, pairs * 2, requests, context * 2) >= base or base == 0.0
+    assert step_seconds(cost, less, pairs, requests + 1, context) >= base
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("where", DEVICES)
+def test_every_device_and_model_has_a_finite_cost(where, name):
+    cost = step_cost(where, name)
+    for table in (cost.layers_s, cost.head_s):
+        assert table.shape == GRID.shape
+        assert np.isfinite(table).all()
+        assert (np.diff(table) >= 0).all()
+
+
+@settings(deadline=None)  # the first call compiles
+@given(tokens=st.integers(1, 60_000), requests=st.integers(0, 256))
+def test_tensor_parallelism_is_no_faster_than_ideal(tokens, requests):
+    for tp in (2, 4, 8):
+        one, many = (step_cost("H100", "Llama-3.1-70B", t, engine="kernels-only") for t in (1, tp))
+        assert (
+            step_seconds(many, tokens, 0.0, requests, 0.0) >= 0.99 * step_seconds(one, tokens, 0.0, requests, 0.0) / tp
+        )
+
+
+def test_an_empty_step_takes_no_time():
+    assert step_seconds(step_cost("H100", DENSE), 0, 0.0, 0, 0.0) == 0.0
+
+
+def test_a_model_larger_than_the_memory_is_refused_with_both_sizes():
+    with pytest.raises(BadInstance, match=r"Llama-3.1-70B does not fit on A100-80 with tp=1.*141\.1 GB of weights"):
+        kv_capacity_tokens("A100-80", "Llama-3.1-70B")
+    assert kv_capacity_tokens("A100-80", "Llama-3.1-70B", 4) > 100_000
+
+
+@given(tokens=st.integers(1, 30_000))
+@settings(deadline=None)
+def test_a_stage_of_a_pipeline_takes_its_share_of_the_layers_and_a_send(tokens):
+    one, four = (step_cost("A100-80", "Llama-2-7B", pp=pp, engine="kernels-only") for pp in (1, 4))
+    layers = step_seconds(one, tokens, 0.0, 0, 0.0)
+    stage = step_seconds(four, tokens, 0.0, 0, 0.0)
+    assert layers / 4 < stage < layers
+    sent = device("A100-80").allreduce_floor_s[0] + 2 * tokens * 4096 / device("A100-80").send_bytes_per_s
+    # the output projection is the last stage's, and is counted in the slowest
+    head = one.head_s[1]
+    assert stage == pytest.approx((layers - head) / 4 + head + sent, rel=1e-6)
+
+
+def test_uneven_layers_make_the_first_stage_the_slowest():
+    # 61 layers on 4 stages: 16
+    one, four = (step_cost("H200", "DeepSeek-V3", 8, pp=pp, engine="kernels-only") for pp in (1, 4))
+    assert four.attention_floor_s == pytest.approx(one.attention_floor_s * 16 / 61)
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 256, 4096])
+def test_expert_parallelism_reads_fewer_experts_per_gpu_but_not_less_than_its_share(tokens):
+    of = model("Qwen3-30B-A3B")
+    free = device("H100")._replace(send_bytes_per_s=1e18, allreduce_floor_s=(1e-12,) * 3)
+    times = [
+        step_seconds(step_cost(free, of, ep=ep, engine="kernels-only"), 0, 0.0, tokens, 0.0) for ep in (1, 2, 4, 8)
+    ]
+    if tokens >= 256:  # all experts are read: each GPU holds a part of them
+        assert times == sorted(times, reverse=True)
+    unbalanced = step_cost(free, of, ep=8, balance=0.5, engine="kernels-only")
+    assert step_seconds(unbalanced, 0, 0.0, tokens, 0.0) > times[3]
+
+
+def test_experts_are_split_over_gpus_and_leave_room_for_more_cache():
+    one, two = (kv_capacity_tokens("A100-80", "Qwen3-30B-A3B", ep=ep) for ep in (1, 2))
+    experts = 48 * 128 * 3 * 2048 * 768
+    assert two - one == pytest.approx(2 * experts / 2 / 98_304, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tp": 3}, "tp: must be <= 8 and divide heads = 32, got 3"),
+        ({"tp": 16}, "tp: must be <= 8"),
+        ({"tp": 0}, "tp: must be a whole number >= 1, got 0"),
+        ({"pp": 40}, "pp: must be <= layers = 32, got 40"),
+        ({"ep": 2}, "ep: must divide experts = 0"),
+        ({"balance": 0.0}, r"balance: must be in \(0, 1\], got 0.0"),
+    ],
+)
+def test_impossible_spreads_are_refused(arguments, message):
+    with pytest.raises(BadInstance, match=message):
+        step_cost("H100", DENSE, **arguments)
+
+
+def test_perturbed_physics_moves_steps_the_way_it_should():
+    # rankings of rules are to survive these: see the evaluator's rules
+    on = device("H100")
+    base = step_cost(on, DENSE)
+    slower = step_cost(on._replace(gemm_bandwidth_efficiency=0.85 * on.gemm_bandwidth_efficiency), DENSE)
+    assert step_seconds(slower, 0, 0.0, 1, 0.0) > step_seconds(base, 0, 0.0, 1, 0.0)
+    weaker = step_cost(on._replace(gemm_flops_efficiency=0.85 * on.gemm_flops_efficiency), DENSE)
+    assert step_seconds(weaker, 8192, 0.0, 0, 0.0) == pytest.approx(
+        step_seconds(base, 8192, 0.0, 0, 0.0) / 0.85, rel=0.05
+    )
