@@ -9,7 +9,9 @@ zygote of its own, which never loads a split.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -45,20 +47,21 @@ class Resimulator(Evaluator):
         source : str
             An admitted program.
         data : sequence, optional
-            What takes the place of each probe's data.
+            What takes the place of each probe's data, once or several times over.
         """
         given = None if data is None else [_encode(d) for d in data]
         async with self._slots:
             ended = await self._run(json.dumps({"source": source, "data": given}), "", False)
-        return ended if isinstance(ended, Failure) else self._read(ended)
+        count = len(self.problem.probes()) if data is None else len(data)
+        return ended if isinstance(ended, Failure) else self._read(ended, count)
 
-    def _read(self, ended: Ended) -> list[Any] | Failure:
+    def _read(self, ended: Ended, count: int) -> list[Any] | Failure:
         if ended.fate == "timed out":
             return self._timed_out()
         if ended.fate == "flooded" or ended.code != 0:
             return Crashed("audit", f"the worker ended with {ended.fate}, exit code {ended.code}")
         try:
-            answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(self.problem.probes()))
+            answer = wire.decode(ended.answer, self.problem.solution, self._layout, count)
         except wire.BadAnswer as bad:
             return Crashed("audit", f"the worker's answer is malformed: {bad}")
         return answer if isinstance(answer, Failure) else answer.solutions
@@ -84,33 +87,38 @@ class Auditor:
 
     async def audit(self, source: str, split: str, outcome: Ok) -> Ok | Failure:
         """The outcome itself if it stands, else what is wrong with it."""
-        again = await self._evaluator.evaluate(source, split)
         problem = self._evaluator.problem
+        again, anticipates = await asyncio.gather(
+            self._evaluator.evaluate(source, split), self._anticipates(source, problem, problem.hidden)
+        )
         if differs := _difference(problem, outcome, again):
             return again if isinstance(again, TimedOut | OutOfMemory) else NonDeterministic("audit", differs)
-        if problem.hidden is not None:
-            found = await self._anticipates(source, problem, problem.hidden)
-            return outcome if found is None else found
-        return outcome
+        return outcome if anticipates is None else anticipates
 
-    async def _anticipates(self, source: str, problem: Problem, hidden: contract.Hidden) -> Failure | None:
+    async def _anticipates(self, source: str, problem: Problem, hidden: contract.Hidden | None) -> Failure | None:
         """Whether decisions change with what was not revealed when they were taken."""
+        if hidden is None:
+            return None
         if self._resimulator is None:
             self._resimulator = self._evaluator.beside(Resimulator)
             await self._resimulator.start()
         solved = await self._resimulator.solutions(source)
         if isinstance(solved, Failure):
             return solved
-        probes = [probe.data for probe in problem.probes()]
-        for draw in range(DRAWS):
-            rng = np.random.default_rng((_SEED, draw))
-            futures = [hidden.permute(data, solution, rng) for data, solution in zip(probes, solved, strict=True)]
-            other = await self._resimulator.solutions(source, [future.data for future in futures])
-            if isinstance(other, Failure):
-                return other
-            for probe, future, first, second in zip(problem.probes(), futures, solved, other, strict=True):
-                if found := compare(problem, hidden, future, first, second):
-                    return type(found)("audit", f"probe {probe.name}: {found.reason}")
+        for probe, one in zip(problem.probes(), solved, strict=True):
+            try:
+                problem.verify(probe.data, one)  # before anything is computed from it
+            except contract.Infeasible as broken:
+                return NonDeterministic("audit", f"feasible at first, then on probe {probe.name}: {broken}")
+        probes = list(zip(problem.probes(), solved, strict=True)) * DRAWS
+        rngs = [np.random.default_rng((_SEED, k)) for k in range(len(probes))]
+        futures = [hidden.permute(probe.data, one, rng) for (probe, one), rng in zip(probes, rngs, strict=True)]
+        others = await self._resimulator.solutions(source, [future.data for future in futures])
+        if isinstance(others, Failure):
+            return others
+        for (probe, first), future, second in zip(probes, futures, others, strict=True):
+            if found := compare(problem, hidden, future, first, second):
+                return type(found)("audit", f"probe {probe.name}: {found.reason}")
         return None
 
 
@@ -168,7 +176,7 @@ def resimulate(message: str, order: Order, prepared: Prepared) -> bytes:
     program = compile_hooks(asked["source"], prepared.problem)
     cases = prepared.probes
     if asked["data"] is not None:
-        given = zip(cases, asked["data"], strict=True)
+        given = zip(itertools.cycle(cases), asked["data"], strict=False)
         cases = [case._replace(data=_decode(case.data, iter(leaves))) for case, leaves in given]
     try:
         solved = [case.simulate(case.data, *program.hooks, program.theta) for case in cases]

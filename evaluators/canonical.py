@@ -22,10 +22,6 @@ _IMPORTS = {("math", None): "math", ("numpy", "np"): "np"}
 _ANNOTATIONS = ("float", "int", "bool")
 
 
-# Instead of hooks, for whole programs: what this analysis takes for dead may matter there.
-WHOLE = ("<whole program>",)
-
-
 class _Beyond(Exception):
     """The program holds something that the analysis does not know."""
 
@@ -39,8 +35,9 @@ def canonical_hash(source: str, hooks: tuple[str, ...] = ()) -> str:
     source : str
         Any text.
     hooks : tuple of str
-        Functions that the problem calls: they keep their names, and what they do not reach is
-        dead. Without them every function counts; with WHOLE only comments and layout do not.
+        Functions that the problem calls and that are compiled: they keep their names, and what they
+        do not reach is dead. Without them the source is plain Python, where nearly anything may
+        raise: only comments and layout do not count.
     """
     form = canonical_form(source, hooks)
     return hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -84,7 +81,7 @@ class _Module:
         if not self.functions.keys().isdisjoint(imports) or not self.constants.keys().isdisjoint(imports):
             raise _Beyond
         self.imports = frozenset(imports)
-        self.roots = sorted(hooks or self.functions)
+        self.roots = sorted(hooks)
         if not self.roots or not self.functions.keys() >= set(self.roots):
             raise _Beyond
         self.numbers: dict[str, str] = {name: f"@{name}" for name in self.roots}

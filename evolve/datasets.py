@@ -14,10 +14,13 @@ BAILIAN = "https://media.githubusercontent.com/media/alibaba-edu/qwen-bailian-us
 BAILIAN_COMMIT = "0b4273a1d8a83935b9d9356e78f95c31f2ac64cf"
 BURSTGPT = "https://github.com/HPMLL/BurstGPT/releases/download/v1.1"
 MOONCAKE = f"{GITHUB}/kvcache-ai/Mooncake"
+MOONCAKE_TALK = f"{MOONCAKE}/a2a4b18ac537fd798d50e6e9f57031ce86419a37/FAST25-release/traces"
+MOONCAKE_MADE = f"{MOONCAKE}/3cca71daccf2a7afb8fe3f0295358f70e3a69fdb/FAST25-release/traces"
 ALIBABA = f"{GITHUB}/alibaba/clusterdata"
+ALIBABA_NODES = f"{ALIBABA}/0c9677bb156ded9c63ca40d9aa54cd31d3e75061/cluster-trace-gpu-v2023/csv"
+ALIBABA_PODS = f"{ALIBABA}/50a91c7c74abe3b658188dc78ac1dd302970d40c/cluster-trace-gpu-v2023/csv"
 SPOT = f"{GITHUB}/skypilot-org/spot-traces/b26631383e2b5f5b48a3d700b92ed133edaf452e/availability/1-node/aws-02-15-2023"
-SPOT_ZONES = ("us-east-1a", "us-east-1c", "us-east-1d", "us-east-1f", "us-east-2a", "us-east-2b")
-SPOT_ZONES_WEST = ("us-west-2a", "us-west-2b", "us-west-2c")
+SPOT_ZONES = {"us-east-1": "acdf", "us-east-2": "ab", "us-west-2": "abc"}
 
 
 class File(NamedTuple):
@@ -66,22 +69,16 @@ DATASETS = (
         (File(f"{AZURE_2023}/AzureLLMInferenceTrace_conv.csv"),),
     ),
     Dataset(
-        "azure-llm-2024-code",
+        "azure-llm-2024",
         "llm",
-        "Azure LLM inference, code completion, a week of May 2024 (cite Stojkovic et al., DynamoLLM)",
-        "CC-BY 4.0",
-        f"{AZURE_PAGE}/blob/master/AzureLLMInferenceDataset2024.md",
-        "hundreds of MB",
-        (File(f"{AZURE}/azurellminfererencetrace/AzureLLMInferenceTrace_code_1week.csv"),),
-    ),
-    Dataset(
-        "azure-llm-2024-conv",
-        "llm",
-        "Azure LLM inference, conversations, a week of May 2024 (cite Stojkovic et al., DynamoLLM)",
+        "Azure LLM inference, code completion and conversations, a week of May 2024 (cite Stojkovic et al., HPCA 2025)",
         "CC-BY 4.0",
         f"{AZURE_PAGE}/blob/master/AzureLLMInferenceDataset2024.md",
         "over 1 GB",
-        (File(f"{AZURE}/azurellminfererencetrace/AzureLLMInferenceTrace_conv_1week.csv"),),
+        tuple(
+            File(f"{AZURE}/azurellminfererencetrace/AzureLLMInferenceTrace_{which}_1week.csv")
+            for which in ("code", "conv")
+        ),
     ),
     Dataset(
         "burstgpt-1",
@@ -126,7 +123,7 @@ DATASETS = (
         "Apache-2.0",
         "https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release",
         "several thousand requests",
-        (File(f"{MOONCAKE}/3cca71daccf2a7afb8fe3f0295358f70e3a69fdb/FAST25-release/traces/synthetic_trace.jsonl"),),
+        (File(f"{MOONCAKE_MADE}/synthetic_trace.jsonl"),),
     ),
     Dataset(
         "bailian-coder",
@@ -247,7 +244,7 @@ DATASETS = (
         "none upstream; cite",
         "https://github.com/skypilot-org/spot-traces",
         "nine files",
-        tuple(File(f"{SPOT}/{zone}_v100_1.json") for zone in (*SPOT_ZONES, *SPOT_ZONES_WEST)),
+        tuple(File(f"{SPOT}/{region}{zone}_v100_1.json") for region, zones in SPOT_ZONES.items() for zone in zones),
     ),
     Dataset(
         "alibaba-gpu-2023",
@@ -256,14 +253,7 @@ DATASETS = (
         "none stated in its folder; for research and study",
         "https://github.com/alibaba/clusterdata/tree/master/cluster-trace-gpu-v2023",
         "about 1 MB",
-        (
-            File(
-                f"{ALIBABA}/0c9677bb156ded9c63ca40d9aa54cd31d3e75061/cluster-trace-gpu-v2023/csv/openb_node_list_all_node.csv"
-            ),
-            File(
-                f"{ALIBABA}/50a91c7c74abe3b658188dc78ac1dd302970d40c/cluster-trace-gpu-v2023/csv/openb_pod_list_default.csv"
-            ),
-        ),
+        (File(f"{ALIBABA_NODES}/openb_node_list_all_node.csv"), File(f"{ALIBABA_PODS}/openb_pod_list_default.csv")),
     ),
     Dataset(
         "azure-packing-2020",

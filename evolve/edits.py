@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 
 from evaluators import regions
-from evaluators.canonical import WHOLE, canonical_hash
+from evaluators.canonical import canonical_hash
 from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
@@ -50,7 +50,7 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     flaw = syntax_error(child)
     if flaw:
         raise EditRefused(f"the edited program does not parse: {flaw}")
-    roots = WHOLE if whole else tuple(hooks)
+    roots = () if whole else tuple(hooks)
     if canonical_hash(parent, roots) == canonical_hash(child, roots):
         raise EditRefused("the edit changes nothing but names, layout or dead code: change what the program computes")
     return child

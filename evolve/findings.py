@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from evaluators.canonical import WHOLE, canonical_hash
+from evaluators.canonical import canonical_hash
 from evaluators.outcome import CompileError, Ok, Rejected
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
@@ -43,7 +43,7 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.chain = ""  # of hashes, one link per candidate
         self.refusals = 0  # in a row, up to the last candidate
-        self._hooks = tuple(hook.name for hook in problem.hooks) or WHOLE
+        self._hooks = tuple(hook.name for hook in problem.hooks)
         self._known: dict[str, int] = {}  # canonical hash, or text, -> id of the first program told
 
     def hear(self, candidate: Candidate) -> None:

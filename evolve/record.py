@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
+from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
 from evolve.errors import UserError
 from evolve.program import Program
 from evolve.store import Store
@@ -72,9 +72,9 @@ class RecordedEvaluator(Evaluator):
     record: Record
 
     async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
-        """Like Evaluator.evaluate; a program that ran into a limit, or decided by chance, then did so."""
+        """Like Evaluator.evaluate; a limit or an audit that a program failed then it fails again."""
         recorded = self.record.outcome(source, split)
-        if isinstance(recorded, TimedOut | OutOfMemory | NonDeterministic):
+        if isinstance(recorded, TimedOut | OutOfMemory | NonDeterministic | Anticipative):
             return recorded
         outcome = await super().evaluate(source, split, probe=probe)
         if not isinstance(outcome, Ok) or not isinstance(recorded, Ok):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from evolve import datasets, tables
+from evolve import datasets, request_files, tables
 from evolve import fetch as fetching
 from evolve.commands.options import Json
 from evolve.errors import UserError
@@ -59,3 +59,30 @@ def fetch(
         checked = "checksum holds" if file.verified else "no checksum is known"
         tables.show(f"{file.path}: {state}, {file.size_bytes:,} bytes, sha256 {file.sha256} ({checked})")
     tables.show(f"licence: {dataset.licence}; {dataset.title}; {dataset.page}")
+
+
+@app.command()
+def requests(
+    source: Annotated[str, typer.Argument(help="A workload (docs/workloads.md), or the file of a public trace.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write.")],
+    count: Annotated[int, typer.Option(help="The first so many requests.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of a workload, and of the predictor's errors.")] = 0,
+    rate: Annotated[float | None, typer.Option(help="Requests per second; default: as in the source.")] = None,
+    predictor: Annotated[str, typer.Option(help="Error of predicted lengths, KIND:SIZE.")] = "rank:0.7",
+    context: Annotated[int, typer.Option(help="Leave out requests with more tokens, prompt and output.")] = 131_072,
+    device: Annotated[str, typer.Option(help="Whose steps serve them.")] = "A100-80",
+    model: Annotated[str, typer.Option(help="The model that is served.")] = "Llama-3.1-8B",
+    tp: Annotated[int, typer.Option(help="Its tensor parallelism.")] = 1,
+) -> None:
+    """Write requests of a workload or a public trace as instances of the serving problems."""
+    kind, _, size = predictor.partition(":")
+    try:
+        error = (kind, float(size or 0))
+    except ValueError:
+        raise UserError(f"--predictor must be KIND:SIZE with a number, e.g. rank:0.7, got {predictor!r}") from None
+    try:
+        made = request_files.draw(source, count, seed, rate=rate, predictor=error)
+        kept = request_files.write(made, out, context_tokens=context, host=(device, model, tp))
+    except ValueError as rule:
+        raise UserError(f"{source}: {rule}") from None
+    tables.show(f"{out}: {kept:,} requests, {len(made.arrival_s) - kept:,} left out as longer than {context:,} tokens")

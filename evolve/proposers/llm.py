@@ -1,33 +1,26 @@
 """A language model as proposer: render a prompt, ask, apply the edit that comes back.
 
-A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed. The
-system message holds what does not change within a run and comes first, which lets providers
-cache it; the templates are in ``evolve/prompts``.
+What is asked is in ``evolve/prompt.py``, what becomes of an answer in ``evolve/edits.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
-from evaluators import language, python_policy
-from evaluators.outcome import Failure, Ok
+from evolve import prompt
 from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
 from evolve.llm import LLM, LLMFatal, LLMUnavailable
-from evolve.program import Candidate
 from evolve.proposers.proposer import Draft, EditRefused, Proposer, Spend
 from evolve.replies import find_thought
 from evolve.strategies.strategy import Proposal
-from problems.problem import Objective, Problem, quantities
+from problems.problem import Problem
 
+# What a run offers its strategy; the others have to be asked for.
 OPERATORS = ("rewrite", "diff")
 
 
@@ -41,7 +34,7 @@ class LLMProposer(Proposer):
     llms : sequence of LLM
         The models.
     operators : sequence of str
-        Which of ``rewrite`` and ``diff`` to offer to strategies.
+        Which to offer to strategies; each has a template in ``evolve/prompts``.
     weights : sequence of float, optional
         How often each model is drawn, relative to the others; evenly by default. A model of weight 0
         is asked only while all others are out.
@@ -57,9 +50,10 @@ class LLMProposer(Proposer):
         operators: Sequence[str] = OPERATORS,
         weights: Sequence[float] | None = None,
     ) -> None:
-        unknown = sorted(set(operators) - set(OPERATORS))
+        unknown = sorted(set(operators) - set(prompt.operators()))
         if not llms or not operators or unknown:
-            raise ValueError(f"needs models, and operators out of {', '.join(OPERATORS)}; got {unknown or 'none'}")
+            known = ", ".join(prompt.operators())
+            raise ValueError(f"needs models, and operators out of {known}; got {unknown or 'none'}")
         self.operators = tuple(operators)
         self._problem = problem
         self._llms = tuple(llms)
@@ -69,6 +63,8 @@ class LLMProposer(Proposer):
         self._weights = shares
         # What was answered before; a run sets those of its journal.
         self.replies = Replies()
+        # Templates that come before ours; a run sets those of its folder.
+        self.templates: Path | None = None
 
     @property
     def notice(self) -> str:
@@ -97,7 +93,7 @@ class LLMProposer(Proposer):
             If no model call can work, or be afforded, any more.
         """
         llm = self._draw(proposal, rng)
-        messages = render(self._problem, proposal, baselines=self.baselines)
+        messages = prompt.render(self._problem, proposal, baselines=self.baselines, templates=self.templates)
         question = Question(llm.config.model, _parameters(llm), messages)
         recording = self.replies.find(proposal.number, question)
         spend: Spend = {}
@@ -176,110 +172,3 @@ def _parameters(llm: LLM) -> dict[str, object]:
 
 def _usage(spend: Spend) -> Spend:
     return {name: value for name, value in spend.items() if name not in ("model", "reply")}
-
-
-def render(problem: Problem, proposal: Proposal, *, baselines: Sequence[Candidate] = ()) -> list[dict[str, str]]:
-    """The messages that a proposal becomes.
-
-    Parameters
-    ----------
-    problem : Problem
-        What is to be solved.
-    proposal : Proposal
-        The operator names the template. The first parent is edited; further parents and
-        inspirations are shown to borrow from, or as failures where their outcome is one.
-    baselines : sequence of Candidate
-        Evaluated baselines that measurements are compared with.
-
-    Returns
-    -------
-    A system and a user message, each with ``role`` and ``content``.
-    """
-    parent, *others = proposal.parents
-    others += proposal.inspirations
-    facts = {
-        "problem": problem,
-        "language": language,
-        "modules": python_policy.MODULES,
-        "example": _example(problem),
-        "titles": {baseline.name: baseline.title for baseline in problem.baselines},
-        "baselines": [candidate for candidate in baselines if isinstance(candidate.outcome, Ok)],
-        "parent": parent,
-        "others": [candidate for candidate in others if isinstance(candidate.outcome, Ok)],
-        "failures": [candidate for candidate in others if isinstance(candidate.outcome, Failure)],
-        "protected": "# EVOLVE-BLOCK-START" in parent.program.source,
-    }
-    names = {"system": "system.md", "user": f"{proposal.operator}.md"}
-    texts = {role: _templates().get_template(name).render(facts) for role, name in names.items()}
-    return [{"role": role, "content": text.strip() + "\n"} for role, text in texts.items()]
-
-
-@functools.cache
-def _templates() -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "prompts")
-    # StrictUndefined: a name that a template gets wrong is an error, not an empty place in a prompt.
-    templates = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
-    )
-    templates.filters.update(quantities=quantities, fenced=_fenced, summary=_summary, measured=_measured)
-    return templates
-
-
-def _fenced(candidate: Candidate) -> str:
-    """The source in a fence longer than any run of backticks in it."""
-    source = candidate.program.source
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`{3,}", source))])
-    return f"{fence}python\n{source.rstrip()}\n{fence}"
-
-
-def _summary(candidate: Candidate, problem: Problem) -> str:
-    """The outcome in one line."""
-    outcome = candidate.outcome
-    if isinstance(outcome, Failure):
-        return f"{outcome.kind.replace('_', ' ')} at {outcome.stage}: {outcome.reason}"
-    values = ((objective, outcome.objectives.get(objective.name, math.nan)) for objective in problem.objectives)
-    return ", ".join(f"{o.title} {value:.4g} {o.unit}" for o, value in values if math.isfinite(value))
-
-
-def _measured(candidate: Candidate, problem: Problem, baselines: Sequence[Candidate]) -> str:
-    """Each objective over all instances and by group, next to the best baseline there."""
-    if not isinstance(candidate.outcome, Ok):
-        return _summary(candidate, problem)
-    lines = []
-    for objective in problem.objectives:
-        # Times differ between groups by what a decision looks at, not by what a rule could mend.
-        groups = [] if objective.kind == "decision_time" else list(candidate.outcome.groups)
-        for group in ["", *groups]:
-            value = _value(candidate, objective, group)
-            if math.isfinite(value):
-                where = f"group {group}" if group else f"{objective.title}, all"
-                bar = _best_baseline(objective, group, baselines)
-                lines.append(f"{'  ' if group else ''}- {where}: {value:.4g} {objective.unit}{bar}")
-    return "\n".join(lines)
-
-
-def _best_baseline(objective: Objective, group: str, baselines: Sequence[Candidate]) -> str:
-    """Name and value of the best (ties: the first), or nothing where none has one."""
-    values = [(_value(baseline, objective, group), baseline.program.operator) for baseline in baselines]
-    finite = [(value, name) for value, name in values if math.isfinite(value)]
-    if not finite:
-        return ""
-    value, name = min(finite, key=lambda pair: objective.loss(pair[0]))
-    return f" ({name} {value:.4g})"
-
-
-def _value(candidate: Candidate, objective: Objective, group: str) -> float:
-    outcome = candidate.outcome
-    assert isinstance(outcome, Ok)
-    values = outcome.groups.get(group, {}) if group else outcome.objectives
-    return values.get(objective.name, math.nan)
-
-
-def _example(problem: Problem) -> str:
-    """A program that is admitted, made from the problem's own hooks."""
-    parts = ["WEIGHT = param(0.5, low=0.0, high=10.0)"]
-    for hook in problem.hooks:
-        read = [f"{name}.{field.name}" for name, fields in hook.arguments.items() for field in quantities(fields)]
-        body = f"return {read[0]} + WEIGHT * {read[-1]}" if read else "return WEIGHT"
-        parts.append(f"def {hook.name}({', '.join(hook.arguments)}):\n    {body}")
-    return "\n\n\n".join(parts)

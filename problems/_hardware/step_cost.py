@@ -117,15 +117,11 @@ def step_cost(
     if pp > 1:
         layers = layers + roofline.send_seconds(on, GRID * of.hidden * BYTES / tp)
     head = roofline.gemm_seconds(on, GRID, of.hidden, of.vocabulary / tp) + np.where(GRID > 0, on.small_op_floor_s, 0)
-    kv_read, decode_flops, pair_flops = attention_work(of, tp)
-    decode = max(
-        kv_read / (on.bandwidth_bytes_per_s * on.attention_bandwidth_efficiency),
-        decode_flops / (on.peak_flops * on.gemm_flops_efficiency),
-    )
+    pair, decode = _attention_seconds(on, of, tp)
     return StepCost(
         layers_s=np.ascontiguousarray(layers),
         head_s=np.ascontiguousarray(head),
-        prefill_pair_s=share * pair_flops / (on.peak_flops * on.attention_flops_efficiency),
+        prefill_pair_s=share * pair,
         decode_context_s=share * decode,
         attention_floor_s=share * of.layers * (on.attention_floor_s + extra.gap_per_layer_s),
         launch_s=share * of.layers * extra.launch_per_layer_s,
@@ -151,6 +147,16 @@ def _layers_seconds(on: Device, of: Model, tokens: np.ndarray, tp: int, ep: int,
         exchange = 2 * roofline.all_to_all_seconds(on, sent, ep) if ep > 1 else reduced
         total = total + of.expert_layers * (block + exchange + roofline.small_ops_seconds(on, tokens, of, tp, width))
     return total
+
+
+def _attention_seconds(on: Device, of: Model, tp: int) -> tuple[float, float]:
+    """All layers, on one rank: per prefill pair, and per context token of a decoding sequence."""
+    kv_read, decode_flops, pair_flops = attention_work(of, tp)
+    decode = max(
+        kv_read / (on.bandwidth_bytes_per_s * on.attention_bandwidth_efficiency),
+        decode_flops / (on.peak_flops * on.gemm_flops_efficiency),
+    )
+    return pair_flops / (on.peak_flops * on.attention_flops_efficiency), decode
 
 
 def attention_work(of: Model, tp: int) -> tuple[float, float, float]:

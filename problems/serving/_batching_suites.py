@@ -1,9 +1,8 @@
 """Instances of serving/continuous_batching: hosts, traffic and load, drawn from fixed seeds.
 
-Lengths are log-normal with the means of the Azure LLM inference traces of November 2023 (prompt 1155 and
-output 211 tokens for chat, 2048 and 28 for code [1]_), cut to what the host can hold. Arrivals are a
-renewal process with Gamma gaps. A predictor is off by a log-normal factor. Two of three requests are
-interactive, the others can wait.
+Lengths are those fitted to the Azure LLM inference traces of November 2023, conversations ("chat") and code
+[1]_, cut to what the host can hold. Arrivals are a renewal process with Gamma gaps. A predictor is off by a
+log-normal factor. Two of three requests are interactive, the others can wait.
 
 References
 ----------
@@ -21,21 +20,9 @@ import numpy as np
 from problems.problem import Instance
 from problems.serving._machine import Host, Serving, on_host
 from problems.serving._requests import Requests, make_requests
+from problems.serving._workloads_table import AZURE_CODE, AZURE_CONV
 
-
-class Lengths(NamedTuple):
-    """Log-normal lengths of prompts and outputs, in tokens."""
-
-    prompt_median: float
-    prompt_spread: float
-    output_median: float
-    output_spread: float
-    longest_prompt: int = 4096
-
-
-# Medians so that the means, once cut, are about those of the traces.
-CHAT = Lengths(700.0, 1.05, 150.0, 0.85)
-CODE = Lengths(1500.0, 0.85, 16.0, 1.05)
+LONGEST_PROMPT = 4096
 
 
 class Scenario(NamedTuple):
@@ -47,17 +34,17 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = {
-    "a10-chat": Scenario(Host("A10", "Llama-3.1-8B"), 1.0, 1.6),
-    "a100-32b-chat": Scenario(Host("A100-80", "Qwen2.5-32B"), 1.0, 0.88),
-    "l40s-mixed": Scenario(Host("L40S", "Llama-3.1-8B", share=0.3), 0.6, 4.7),
+    "a10-chat": Scenario(Host("A10", "Llama-3.1-8B"), 1.0, 1.75),
+    "a100-32b-chat": Scenario(Host("A100-80", "Qwen2.5-32B"), 1.0, 1.3),
+    "l40s-mixed": Scenario(Host("L40S", "Llama-3.1-8B", share=0.3), 0.6, 5.2),
 }
 OTHER_GPUS = {
-    "4090-chat": Scenario(Host("RTX-4090", "Llama-3.1-8B"), 1.0, 2.8),
-    "h100-32b-chat": Scenario(Host("H100", "Qwen2.5-32B"), 1.0, 1.95),
+    "4090-chat": Scenario(Host("RTX-4090", "Llama-3.1-8B"), 1.0, 3.3),
+    "h100-32b-chat": Scenario(Host("H100", "Qwen2.5-32B"), 1.0, 3.1),
 }
 OTHER_MODELS = {
-    "a100-7b-mha": Scenario(Host("A100-80", "Llama-2-7B", share=0.5), 0.8, 4.3),
-    "a100-70b-tp4": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.3), 1.0, 3.1),
+    "a100-7b-mha": Scenario(Host("A100-80", "Llama-2-7B", share=0.5), 0.8, 4.35),
+    "a100-70b-tp4": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.3), 1.0, 2.8),
 }
 LOADS = (0.6, 0.75, 0.85, 0.95, 1.05, 1.15)  # of saturation
 PATIENCE_S = 600.0  # after the last arrival nothing starts
@@ -79,15 +66,13 @@ def draw(scenario: Scenario, load: float, traffic: Traffic, rng: np.random.Gener
     rate = load * traffic.load_factor * scenario.saturation_per_s
     arrival_s = np.cumsum(rng.gamma(shape, 1.0 / (shape * rate), n))
     chat = rng.random(n) < scenario.chat_share
-    columns = [np.where(chat, a, b) for a, b in zip(CHAT, CODE, strict=True)]
-    prompt = np.exp(np.log(columns[0]) + columns[1] * rng.standard_normal(n))
-    output = np.exp(np.log(columns[2]) + columns[3] * rng.standard_normal(n))
-    output = np.clip(np.rint(output), 1, scenario.host.max_output)
+    lengths = np.rint(np.where(chat[:, None], AZURE_CONV.sample(n, rng), AZURE_CODE.sample(n, rng)))
+    output = np.clip(lengths[:, 1], 1, scenario.host.max_output)
     predicted = output * np.exp(traffic.predictor_spread * rng.standard_normal(n))
     interactive = rng.random(n) < 2 / 3
     return make_requests(
         arrival_s,
-        np.clip(np.rint(prompt), 8, columns[4]),
+        np.clip(lengths[:, 0], 8, LONGEST_PROMPT),
         output,
         np.clip(predicted, 1.0, scenario.host.max_output),
         priority=np.where(interactive, 0, 1),

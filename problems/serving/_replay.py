@@ -71,6 +71,9 @@ class Replay(NamedTuple):
     worst_gap_s: np.ndarray  # (n,) float64
     preemptions: np.ndarray  # (n,) int64
     gap_s: np.ndarray  # float64, times between tokens, of all requests, if they are kept
+    generated: np.ndarray  # (n,) int64, tokens put out
+    now_s: float  # when the replay ended,
+    arrived: int  # and how many requests had arrived
 
 
 @inlined
@@ -247,14 +250,17 @@ def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
     ledger = Ledger(borrow(opened.job), borrow(opened.book), borrow(opened.running), borrow(opened.gap_s))
     broken = _follow(data, unpack_cost(data), ledger, log)
     n = len(opened.job)
-    first, finish, gap, preemptions = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
+    first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
+    preemptions, generated = np.empty(n, np.int64), np.empty(n, np.int64)
     for r in range(n):
         first[r] = opened.job[r].first_s
         finish[r] = opened.job[r].finish_s
         gap[r] = opened.job[r].gap_s
         preemptions[r] = opened.job[r].preemptions
+        generated[r] = opened.job[r].generated
     book, gaps = opened.book[0], opened.gap_s[: opened.book[0].gaps].copy()
-    return Replay(broken, book.entry, book.request, first, finish, gap, preemptions, gaps)
+    times = (first, finish, gap)
+    return Replay(broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come)
 
 
 def verify(data: Serving, solution: Timeline) -> None:

@@ -81,30 +81,15 @@ def _trace(path: Path, shape: Format, lines: Iterator[tuple[int, Line]]) -> Trac
     kept: list[tuple[float, int, int, int]] = []
     blocks: list[int] = []
     ends = [0]
-    root: dict[object, int] = {}  # chat or session of the source -> our session
-    latest, sessions, left_out = -np.inf, 0, 0
+    sessions: dict[object, int] = {}  # chat or session of the source -> our session
+    latest, left_out = -np.inf, 0
     for number, line in lines:
-        if line.arrival_s < latest:
-            raise BadInstance(
-                f"{path}, line {number}: arrivals must be in order of time, got {line.arrival_s} s after {latest} s "
-                "(sort the file by time)"
-            )
+        _check(f"{path}, line {number}", line, latest, shape.block_tokens)
         latest = line.arrival_s
-        key: object = line.session or (line.parent if line.parent in root else line.chat)
-        session = NONE
-        if line.session or line.chat != NONE:
-            session = root.setdefault(key, sessions)
-            sessions = max(sessions, session + 1)
-            if line.chat != NONE:
-                root[line.chat] = session
+        session = _session(line, sessions)
         if line.input_tokens == 0 or line.output_tokens == 0:
             left_out += 1
             continue
-        if shape.block_tokens and len(line.blocks) > -(-line.input_tokens // shape.block_tokens):
-            raise BadInstance(
-                f"{path}, line {number}: {len(line.blocks)} blocks of {shape.block_tokens} tokens exceed the input of "
-                f"{line.input_tokens} tokens"
-            )
         kept.append((line.arrival_s, line.input_tokens, line.output_tokens, session))
         blocks.extend(line.blocks)
         ends.append(len(blocks))
@@ -124,6 +109,33 @@ def _trace(path: Path, shape: Format, lines: Iterator[tuple[int, Line]]) -> Trac
         blocks=np.array(blocks, dtype=np.int64),
         left_out=left_out,
     )
+
+
+def _check(place: str, line: Line, latest: float, block_tokens: int) -> None:
+    """Refuse what contradicts the lines before, or itself."""
+    if line.arrival_s < latest:
+        raise BadInstance(
+            f"{place}: arrivals must be in order of time, got {line.arrival_s} s after {latest} s "
+            "(sort the file by time)"
+        )
+    if block_tokens and line.input_tokens and len(line.blocks) > -(-line.input_tokens // block_tokens):
+        raise BadInstance(
+            f"{place}: {len(line.blocks)} blocks of {block_tokens} tokens exceed the input of "
+            f"{line.input_tokens} tokens"
+        )
+
+
+def _session(line: Line, sessions: dict[object, int]) -> int:
+    """Our number of a line's session, which is remembered; a chat belongs to that of its parent."""
+    if not line.session and line.chat == NONE:
+        return NONE
+    key: object = line.session or (line.parent if line.parent in sessions else line.chat)
+    if key not in sessions:
+        sessions[key] = sessions[None] = sessions.get(None, -1) + 1  # None: the latest number
+    number = sessions[key]
+    if line.chat != NONE:
+        sessions[line.chat] = number
+    return number
 
 
 def trace_requests(

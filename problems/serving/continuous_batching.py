@@ -26,6 +26,7 @@ from functools import partial
 
 from problems.problem import Hook, Objective, Problem
 from problems.serving._batching_claims import CLAIMS
+from problems.serving._batching_hidden import HIDDEN
 from problems.serving._batching_rules import RULES
 from problems.serving._batching_suites import SPLITS, probes, suite
 from problems.serving._engine import Timeline, continuous_batching
@@ -129,4 +130,5 @@ PROBLEM = Problem(
     read=read,
     format=FORMAT,
     claims=CLAIMS,
+    hidden=HIDDEN,
 )

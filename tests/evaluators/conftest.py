@@ -61,7 +61,7 @@ class Driver:
         return children(self.zygote)
 
     def survivors(self) -> list[int]:
-        return survivors(self.zygote)
+        return survivors()
 
     def close(self) -> None:
         self.run(self.evaluator.close())
@@ -80,8 +80,8 @@ def is_init(process: int) -> bool:
         return False
 
 
-def survivors(zygote: int) -> list[int]:
-    """Processes that were forked from this process's zygotes and live, but for the zygote itself.
+def survivors() -> list[int]:
+    """Processes that were forked from this process's zygotes and live.
 
     A fork keeps the command line, wherever it hides: in another session, group or parent.
     """
@@ -90,9 +90,10 @@ def survivors(zygote: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             line = (entry / "cmdline").read_bytes() if entry.name.isdecimal() else b""
-            if b"zygote_main" in line and line.endswith(ending) and int(entry.name) != zygote:
+            if b"zygote_main" in line and line.endswith(ending):
                 found.append(int(entry.name))
-    return [process for process in found if is_alive(process) and not is_init(process)]
+    zygotes = namespaces.children(os.getpid())
+    return [process for process in found if is_alive(process) and not is_init(process) and process not in zygotes]
 
 
 class RawEvaluator(Evaluator):
@@ -122,7 +123,7 @@ def raw() -> Iterator[Driver]:
     driver = Driver(RawEvaluator(PROBLEM, workers=2, limits=limits))
     yield driver
     driver.close()
-    del os.environ["OPENAI_API_KEY"]
+    os.environ.pop("OPENAI_API_KEY", None)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import numpy as np
 import online_machine
 import pytest
 from conftest import needs_sandbox
+from nosy import nosy
 from one_machine import PROBLEM as OFFLINE
 
 from evaluators import audit
@@ -85,6 +86,25 @@ def test_non_anticipative_rules_decide_alike_up_to_the_cut(source, seed):
     solution = first(problem, source, data)
     future = problem.hidden.permute(data, solution, np.random.default_rng(seed))
     assert compare(problem, problem.hidden, future, solution, first(problem, source, future.data)) is None
+
+
+def anticipations(problem: Problem, leaks: float) -> list[Any]:
+    """What the audit says of a rule that reads every field, on 20 instances."""
+    program, found = compile_hooks(nosy(problem), problem), []
+    assert problem.hidden is not None
+    for seed in range(20):
+        data = online_machine.draw(seed, leaks).data
+        solution = simulate(problem, "forward", data, program)
+        future = problem.hidden.permute(data, solution, np.random.default_rng(seed))
+        found.append(
+            compare(problem, problem.hidden, future, solution, simulate(problem, "forward", future.data, program))
+        )
+    return found
+
+
+def test_one_rule_that_reads_every_field_finds_a_leak_and_nothing_else():
+    assert anticipations(online_machine.PROBLEM, 0.0) == [None] * 20
+    assert any(isinstance(found, Anticipative) for found in anticipations(leaky_machine.PROBLEM, 1.0))
 
 
 class Fickle:

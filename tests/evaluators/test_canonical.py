@@ -11,7 +11,7 @@ import numba
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from one_machine import PROBLEM
+from one_machine import PROBLEM, Job, Machine
 from programs import changed, disguised, programs, reformatted, renamed, with_dead_code
 
 from evaluators import warmup
@@ -93,6 +93,34 @@ def test_different_programs_differ(name: str) -> None:
     assert key(one) != key(other)
 
 
+HELPER = """\
+def helper(x):
+    {}
+
+
+def priority(job, machine):
+    return helper(job.weight) // 2 + (2 ** 62 + helper(job.weight)) * 2
+"""
+RETURNS_THREE = (
+    "return 3",
+    "return 3\n    return 1.0",
+    "if False:\n        return 1.0\n    return 3",
+    "if 0.0:\n        return 1.5\n    return 3",
+    "if True:\n        return 3\n    else:\n        return 1.0",
+    "while False:\n        return 1.0\n    else:\n        return 3\n    return 2.5",
+    "y = 2.5\n    y += x\n    if x > 2:\n        y = 1\n    return 3",
+)
+
+
+@pytest.mark.parametrize("body", RETURNS_THREE)
+def test_dead_code_does_not_make_integers_floats(body: str):
+    # as floats the sum would not wrap, and 3 // 2 would be 1.5 rounded down as a float
+    source = HELPER.format(body)
+    assert key(source) == key(HELPER.format("return 3"))
+    program = compile_hooks(source, PROBLEM, wrappers=True)
+    assert program.hooks[0](Job(3.0, 2.0), Machine(0.0, 1.0), program.theta) == float(-(2**63) + 7)
+
+
 def test_helpers_and_constants_count_by_what_reaches_them_not_by_name_or_order():
     one = hook("return f(job.weight) * A + g(B)", "A = 1.5\nB = 2.5\ndef f(x):\n    return x\ndef g(x):\n    return -x")
     other = hook(
@@ -131,11 +159,17 @@ def test_comments_and_layout_of_other_python_do_not_count():
     assert key(one) != key(one.replace("self", "this"))
 
 
-def test_without_hooks_every_function_counts():
+def test_without_hooks_only_comments_and_layout_do_not_count():
+    one = "def f(x):\n    y = 1 / x\n    return x\n"
+    assert canonical_hash(one) == canonical_hash(one.replace("1 / x", "(1 / x)  # raises at 0"))
+    assert canonical_hash(one) != canonical_hash(one.replace("    y = 1 / x\n", ""))
+    assert canonical_hash(one, ("f",)) == canonical_hash(one.replace("    y = 1 / x\n", ""), ("f",))
+
+
+def test_what_no_hook_reaches_does_not_count():
     one = "def f(x):\n    return x\ndef g(x):\n    return 2 * x\n"
-    assert canonical_hash(one) == canonical_hash(one.replace("x", "y"))
-    assert canonical_hash(one) != canonical_hash(one.replace("2 * x", "3 * x"))
     assert canonical_hash(one, ("f",)) == canonical_hash(one.replace("2 * x", "3 * x"), ("f",))
+    assert canonical_hash(one, ("f", "g")) != canonical_hash(one.replace("2 * x", "3 * x"), ("f", "g"))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

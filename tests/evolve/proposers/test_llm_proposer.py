@@ -5,95 +5,22 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, NamedTuple
 
 import numpy as np
 import pytest
 from loopback import Answer, Loopback, completion, hang_up, say, status
+from one_machine import CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
 
-from evaluators.kinds import admit
-from evaluators.outcome import Ok, Outcome, TimedOut
 from evolve import answers
 from evolve.budget import Budget, BudgetExhausted, BudgetLimits
 from evolve.llm import LLM, LLMConfig, LLMFatal
-from evolve.program import Candidate, Program
-from evolve.proposers.llm import OPERATORS, LLMProposer, render
+from evolve.program import Candidate
+from evolve.proposers.llm import LLMProposer
 from evolve.proposers.proposer import Draft, EditRefused
 from evolve.strategies.strategy import Proposal
-from problems import registry
-from problems.problem import Baseline, Hook, Objective, Problem
 
-
-class Job(NamedTuple):
-    """A job that waits."""
-
-    duration: Annotated[float, "time", "processing time, > 0"]
-    due: Annotated[float, "time", "due date"]
-
-
-class Machine(NamedTuple):
-    """The machine."""
-
-    now: Annotated[float, "time", "completion of the last job"]
-
-
-def spt(job: Job, machine: Machine) -> float:
-    return job.duration
-
-
-def edd(job: Job, machine: Machine) -> float:
-    return job.due
-
-
-PROBLEM = Problem(
-    module="problems.tiny.one_machine",
-    title="One tiny machine",
-    statement="Order the jobs. **Minimise lateness.**",
-    hooks=(Hook("priority", {"job": Job, "machine": Machine}, "The lowest is placed next."),),
-    objectives=(
-        Objective("gap", "Mean gap", "%", "gap", "lateness"),
-        Objective("profit", "Profit", "$", "mean", "profit", direction="max"),
-        Objective("decision_time", "Time per job", "ns", "decision_time"),
-    ),
-    splits={},
-    probes=lambda: [],
-    simulators={},
-    solution=Job,
-    decisions=lambda data: 1,
-    verify=lambda data, solution: None,
-    measure=lambda data, solution: {},
-    raw_units={},
-    lower_bounds=lambda data: {},
-    baselines=(
-        Baseline("spt", "Shortest first", "folklore", hooks={"priority": spt}),
-        Baseline("edd", "Earliest due date", "folklore", hooks={"priority": edd}),
-    ),
-    read=lambda path: [],
-    format="none",
-)
-PARENT = "def priority(job, machine):\n    return job.duration\n"
-CHILD = "def priority(job, machine):\n    return job.duration * job.due\n"
 SAID = f"Long jobs that are due late can wait. So multiply.\n\n```python\n{CHILD}```\n"
 SEARCH = "<<<<<<< SEARCH\n    return job.duration\n=======\n    return job.duration * job.due\n>>>>>>> REPLACE\n"
-
-
-def ok(gap: float, small: float, large: float, profit: float = 1.0) -> Ok:
-    groups = {g: {"gap": v, "profit": profit, "decision_time": 7.0} for g, v in (("small", small), ("large", large))}
-    return Ok({"gap": gap, "profit": profit, "decision_time": 12.5}, groups, {}, {})
-
-
-def candidate(
-    number: int, outcome: Outcome, source: str = PARENT, origin: str = "llm", operator: str = "rewrite"
-) -> Candidate:
-    return Candidate(Program(number, source, origin, operator, thought=f"Thought {number}."), outcome)
-
-
-BASELINES = (
-    candidate(0, ok(20.0, 10.0, 30.0, 5.0), PROBLEM.baselines[0].source, "baseline", "spt"),
-    candidate(1, ok(22.0, 14.0, 29.0, 6.0), PROBLEM.baselines[1].source, "baseline", "edd"),
-)
-PARENTS = (candidate(2, ok(17.2345, 11.0, 23.0)),)
 
 
 @pytest.fixture(autouse=True)
@@ -355,103 +282,3 @@ def test_a_model_of_weight_zero_is_a_reserve():
 def test_bad_weights_and_operators_are_refused(options):
     with pytest.raises(ValueError, match=r"must be|out of"):
         LLMProposer(PROBLEM, [LLM(LLMConfig("m"))], **options)
-
-
-# prompts
-
-
-def system(**options) -> str:
-    return render(PROBLEM, Proposal("rewrite", PARENTS), **options)[0]["content"]
-
-
-def user(operator: str = "rewrite", inspirations: Sequence[Candidate] = (), **options) -> str:
-    return render(PROBLEM, Proposal(operator, PARENTS, tuple(inspirations)), baselines=BASELINES, **options)[1][
-        "content"
-    ]
-
-
-def test_the_system_message_holds_statement_hooks_fields_and_objectives():
-    text = system(baselines=BASELINES)
-    for part in (
-        "# Problem: One tiny machine",
-        "Order the jobs. **Minimise lateness.**",
-        "`priority(job, machine) -> float` The lowest is placed next.",
-        "- `job.duration` [time] processing time, > 0",
-        "- `machine.now` [time] completion of the last job",
-        "- Mean gap (%), lower is better. It decides which program is best.",
-        "- Profit ($), higher is better.",
-        "- spt: Shortest first: Mean gap 20 %, Profit 5 $, Time per job 12.5 ns",
-    ):
-        assert part in text
-
-
-def test_the_system_message_is_the_same_whatever_is_proposed():
-    # providers cache a stable prefix
-    other = Proposal("diff", (candidate(9, ok(1.0, 1.0, 1.0), CHILD), *PARENTS), BASELINES)
-    assert (
-        render(PROBLEM, other, baselines=BASELINES)[0]
-        == render(PROBLEM, Proposal("rewrite", PARENTS), baselines=BASELINES)[0]
-    )
-
-
-def test_a_parent_is_shown_next_to_the_best_baseline_of_each_group():
-    text = user()
-    assert f"```python\n{PARENT}```" in text
-    # spt is best overall and on small instances, edd on large ones and in profit, which is to be high
-    for line in (
-        "- Mean gap, all: 17.23 % (spt 20)",
-        "  - group small: 11 % (spt 10)",
-        "  - group large: 23 % (edd 29)",
-        "- Profit, all: 1 $ (edd 6)",
-        "- Time per job, all: 12.5 ns (spt 12.5)",
-    ):
-        assert line in text.splitlines()
-
-
-def test_inspirations_and_failures_are_shown_apart():
-    failed = candidate(4, TimedOut("run", "longer than 10 s"), "def priority(job, machine):\n    return 4.0\n")
-    text = user(inspirations=[candidate(3, ok(15.0, 1.0, 1.0), CHILD), failed])
-    borrow, avoid = text.index("# Other programs"), text.index("# Programs that failed")
-    assert borrow < text.index(CHILD) < avoid < text.index("return 4.0")
-    assert "Idea: Thought 3." in text
-    assert "timed out at run: longer than 10 s" in text
-    assert "# Other programs" not in user()
-    assert "# Programs that failed" not in user()
-
-
-def test_each_operator_asks_for_its_own_form():
-    assert "the whole program in one block" in user("rewrite")
-    assert "<<<<<<< SEARCH" in user("diff")
-    assert "EVOLVE-BLOCK" not in user("diff") + user("rewrite")
-
-
-def test_a_prompt_without_measured_baselines_compares_with_nothing():
-    text = "".join(message["content"] for message in render(PROBLEM, Proposal("rewrite", PARENTS)))
-    assert "Published rules" not in text
-    assert "- Mean gap, all: 17.23 %\n" in text
-
-
-def test_source_with_fences_in_it_gets_a_longer_fence():
-    source = 'def priority(job, machine):\n    """```x```"""\n    return 1.0\n'
-    text = render(PROBLEM, Proposal("rewrite", (candidate(5, ok(1.0, 1.0, 1.0), source),)))[1]["content"]
-    assert f"````python\n{source}````" in text
-
-
-@pytest.mark.parametrize("name", registry.names())
-def test_every_problem_renders_and_its_example_is_admitted(name):
-    problem = registry.load(name)
-    rule = problem.rules[0]
-    parent = Candidate(Program(0, rule.source, "baseline", rule.name), Ok({}, {}, {}, {}))
-    for operator in OPERATORS:
-        messages = render(problem, Proposal(operator, (parent,)), baselines=[parent])
-        assert sum(len(message["content"]) for message in messages) < 30_000
-    example = messages[0]["content"].split("An example of the form")[1].split("```python\n")[1].split("```")[0]
-    admit(example, problem)
-
-
-def test_templates_are_shipped_with_the_package():
-    assert {path.name for path in (Path(answers.__file__).parent / "prompts").glob("*.md")} >= {
-        "system.md",
-        "rewrite.md",
-        "diff.md",
-    }

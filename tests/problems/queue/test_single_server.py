@@ -140,7 +140,6 @@ def mean_flow(data, rule, decoder: str) -> float:
     return queue.measure(data, solution)["total_flow"] / len(data.size) / TICKS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("distribution", "second"), [("exponential", 2.0), ("weibull", 6.0)])
 def test_fcfs_has_the_mean_of_pollaczek_and_khinchine(distribution, second):
     # E[F] = 1 + load E[S^2] / (2 (1 - load))
@@ -148,7 +147,6 @@ def test_fcfs_has_the_mean_of_pollaczek_and_khinchine(distribution, second):
     assert mean_flow(data, queue.fcfs, "non_preemptive") == pytest.approx(1 + 0.5 * second / (2 * 0.5), rel=0.04)
 
 
-@pytest.mark.slow
 def test_blind_rules_have_the_same_mean_for_exponential_sizes():
     # Memoryless remaining sizes: the number of jobs does not depend on who is served.
     data = long_run("exponential", 0.7)
@@ -156,7 +154,6 @@ def test_blind_rules_have_the_same_mean_for_exponential_sizes():
     assert mean_flow(data, queue.las, "preemptive") == pytest.approx(1 / 0.3, rel=0.04)
 
 
-@pytest.mark.slow
 def test_sjf_with_true_sizes_has_the_mean_of_cobham():
     # E[F] = 1 + load E[S^2] / 2 * E[(1 - load(S))^-2] for the least size first without preemption
     load, x = 0.7, np.linspace(0.0005, 40.0, 400_000)

@@ -1,0 +1,92 @@
+"""Every hostile candidate ends in its typed outcome: at the gate, and in a worker without the gate."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import KEY, Driver, needs_sandbox
+from hostile_programs import NATIVE, PROGRAMS, RULE, Program
+from one_machine import PROBLEM
+
+from evaluators.evaluator import Evaluator
+from evaluators.limits import Limits
+from evaluators.outcome import Ok
+
+pytestmark = needs_sandbox
+
+_LIMITS = Limits(timeout_s=2.0, memory_bytes=2**30)
+
+
+class Ungated(Evaluator):
+    """Sends everything to a worker, as if admission had been broken."""
+
+    def _admit(self, source: str) -> None:
+        pass
+
+
+def drive(evaluator: Evaluator) -> Iterator[Driver]:
+    os.environ["OPENAI_API_KEY"] = KEY
+    driver = Driver(evaluator)
+    yield driver
+    driver.close()
+    os.environ.pop("OPENAI_API_KEY", None)
+
+
+@pytest.fixture(scope="module")
+def gated() -> Iterator[Driver]:
+    yield from drive(Evaluator(PROBLEM, workers=1, limits=_LIMITS))
+
+
+@pytest.fixture(scope="module")
+def ungated() -> Iterator[Driver]:
+    yield from drive(Ungated(PROBLEM, workers=1, limits=_LIMITS))
+
+
+def honest(driver: Driver) -> tuple[object, str]:
+    outcome = driver.evaluate(RULE)
+    assert isinstance(outcome, Ok), outcome
+    assert outcome.objectives["gap"] == 0.0
+    return outcome.raw, outcome.fingerprint
+
+
+def ends_well(driver: Driver, program: Program, kinds: str, reason: str) -> None:
+    """Assert the outcome, its time, that nothing is left, and that the next verdict is what it was."""
+    before = honest(driver)
+    started = time.monotonic()
+    outcome = driver.evaluate(program.source)
+    elapsed_s = time.monotonic() - started
+    assert outcome.kind in kinds.split("|"), outcome
+    assert elapsed_s < _LIMITS.timeout_s + 0.5
+    if not isinstance(outcome, Ok):
+        assert re.search(reason, outcome.reason), outcome
+        assert len(outcome.reason) < 2_000
+        assert KEY not in outcome.reason
+    assert driver.survivors() == []
+    assert honest(driver) == before
+
+
+@pytest.mark.parametrize("name", [name for name, program in PROGRAMS.items() if program.gate is not None])
+def test_the_gate_refuses_with_its_rule(gated: Driver, name: str):
+    program = PROGRAMS[name]
+    assert program.gate is not None
+    ends_well(gated, program, "rejected", program.gate)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_past_the_gate_a_sealed_worker_holds(ungated: Driver, name: str):
+    program = PROGRAMS[name]
+    ends_well(ungated, program, program.worker, ".")
+
+
+@pytest.mark.parametrize("name", [name for name, program in NATIVE.items() if program.worker == "timed_out"])
+def test_what_the_gate_admits_and_never_ends_is_killed_in_time(gated: Driver, name: str):
+    ends_well(gated, PROGRAMS[name], "timed_out", "killed after 2 s")
+
+
+def test_there_are_programs_of_every_kind():
+    assert len(PROGRAMS) >= 80
+    assert sum(program.gate is None for program in PROGRAMS.values()) >= 15

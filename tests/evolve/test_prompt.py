@@ -1,0 +1,143 @@
+"""Prompts: what they say, what never changes within a run, what they leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from one_machine import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
+
+from evaluators.kinds import admit
+from evaluators.outcome import Ok, TimedOut
+from evolve.operators import OPERATORS
+from evolve.program import Candidate, Program
+from evolve.prompt import BadTemplate, operators, render
+from evolve.strategies.strategy import Proposal
+from problems import registry
+
+
+def system(**options) -> str:
+    return render(PROBLEM, Proposal("rewrite", PARENTS), **options)[0]["content"]
+
+
+def user(operator: str = "rewrite", inspirations: Sequence[Candidate] = (), **options) -> str:
+    return render(PROBLEM, Proposal(operator, PARENTS, tuple(inspirations)), baselines=BASELINES, **options)[1][
+        "content"
+    ]
+
+
+def test_the_system_message_holds_statement_hooks_fields_and_objectives():
+    text = system(baselines=BASELINES)
+    for part in (
+        "# Problem: One tiny machine",
+        "Order the jobs. **Minimise lateness.**",
+        "`priority(job, machine) -> float` The lowest is placed next.",
+        "- `job.duration` [time] processing time, > 0",
+        "- `machine.now` [time] completion of the last job",
+        "- Mean gap (%), lower is better. It decides which program is best.",
+        "- Profit ($), higher is better.",
+        "- spt: Shortest first: Mean gap 20 %, Profit 5 $, Time per job 12.5 ns",
+    ):
+        assert part in text
+
+
+def test_the_system_message_is_the_same_whatever_is_proposed():
+    # providers cache a stable prefix
+    other = Proposal("diff", (candidate(9, ok(1.0, 1.0, 1.0), CHILD), *PARENTS), BASELINES)
+    assert (
+        render(PROBLEM, other, baselines=BASELINES)[0]
+        == render(PROBLEM, Proposal("rewrite", PARENTS), baselines=BASELINES)[0]
+    )
+
+
+def test_a_parent_is_shown_next_to_the_best_baseline_of_each_group():
+    text = user()
+    assert f"```python\n{PARENT}```" in text
+    # spt is best overall and on small instances, edd on large ones and in profit, which is to be high
+    for line in (
+        "- Mean gap, all: 17.23 % (spt 20)",
+        "  - group small: 11 % (spt 10)",
+        "  - group large: 23 % (edd 29)",
+        "- Profit, all: 1 $ (edd 6)",
+        "- Time per job, all: 12.5 ns (spt 12.5)",
+    ):
+        assert line in text.splitlines()
+
+
+def test_inspirations_and_failures_are_shown_apart():
+    failed = candidate(4, TimedOut("run", "longer than 10 s"), "def priority(job, machine):\n    return 4.0\n")
+    text = user(inspirations=[candidate(3, ok(15.0, 1.0, 1.0), CHILD), failed])
+    borrow, avoid = text.index("# Other programs"), text.index("# Programs that failed")
+    assert borrow < text.index(CHILD) < avoid < text.index("return 4.0")
+    assert "Idea: Thought 3." in text
+    assert "timed out at run: longer than 10 s" in text
+    assert "# Other programs" not in user()
+    assert "# Programs that failed" not in user()
+
+
+def test_each_operator_asks_for_its_own_form():
+    assert "the whole program in one block" in user("rewrite")
+    assert "<<<<<<< SEARCH" in user("diff")
+    assert "EVOLVE-BLOCK" not in user("diff") + user("rewrite")
+
+
+def test_a_prompt_without_measured_baselines_compares_with_nothing():
+    text = "".join(message["content"] for message in render(PROBLEM, Proposal("rewrite", PARENTS)))
+    assert "Published rules" not in text
+    assert "- Mean gap, all: 17.23 %\n" in text
+
+
+def test_source_with_fences_in_it_gets_a_longer_fence():
+    source = 'def priority(job, machine):\n    """```x```"""\n    return 1.0\n'
+    text = render(PROBLEM, Proposal("rewrite", (candidate(5, ok(1.0, 1.0, 1.0), source),)))[1]["content"]
+    assert f"````python\n{source}````" in text
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_problem_renders_and_its_example_is_admitted(name):
+    problem = registry.load(name)
+    rule = problem.rules[0]
+    parent = Candidate(Program(0, rule.source, "baseline", rule.name), Ok({}, {}, {}, {}))
+    for operator in operators():
+        parents = (parent,) * OPERATORS[operator].parents
+        messages = render(problem, Proposal(operator, parents), baselines=[parent])
+        assert sum(len(message["content"]) for message in messages) < 30_000
+    example = messages[0]["content"].split("An example of the form")[1].split("```python\n")[1].split("```")[0]
+    admit(example, problem)
+
+
+def test_every_operator_but_those_of_trees_has_a_template():
+    assert set(operators()) == set(OPERATORS) - {"mutate"}
+
+
+@pytest.mark.parametrize("operator", operators())
+def test_every_operator_says_its_task_and_asks_for_an_idea_and_code(operator):
+    text = render(PROBLEM, Proposal(operator, PARENTS * 2), baselines=BASELINES)[1]["content"]
+    assert text.count("# Your task\n") == 1
+    assert "First say the idea in one or two sentences." in text
+    assert "```python" in text
+
+
+def test_a_trace_names_the_instances_on_which_the_parent_falls_behind():
+    text = user("reflect")
+    # 11 against 10 on the first; 23 against 29 on the second is ahead
+    assert "- instance 1 of 2: 11 % (spt 10)" in text.splitlines()
+    assert "instance 2 of 2" not in text
+
+
+def test_many_long_inspirations_are_cut_to_a_bounded_size():
+    long = [candidate(10 + k, ok(1.0, 1.0, 1.0), CHILD + f"# {k} " + "x" * 5000) for k in range(50)]
+    assert len(user(inspirations=long)) < 35_000
+    assert "# 0 x" in user(inspirations=long)
+
+
+def test_a_folder_of_ones_own_templates_comes_first(tmp_path):
+    (tmp_path / "whole.md").write_text("Answer in verse, then code: ```python")
+    assert "Answer in verse" in user("m1", templates=tmp_path)
+    assert "Answer in verse" not in user("m1")
+
+
+def test_a_template_that_cannot_be_rendered_is_named(tmp_path):
+    (tmp_path / "m1.md").write_text("{{ parents }}")
+    with pytest.raises(BadTemplate, match=r"cannot be rendered: 'parents' is undefined"):
+        user("m1", templates=tmp_path)
