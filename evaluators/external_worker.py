@@ -15,7 +15,9 @@ import os
 import socket
 import sys
 import traceback
+import types
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,8 +105,27 @@ def _be_program(job: Job, descriptor: int, read: Sequence[str], limits: tuple[in
         os._exit(status)
 
 
+def _stand_in_for_openevolve() -> None:
+    """The one class that evaluators written for OpenEvolve import, where that is not installed."""
+    if importlib.util.find_spec("openevolve") is not None:
+        return
+    package, module = types.ModuleType("openevolve"), types.ModuleType("openevolve.evaluation_result")
+    module.__dict__["EvaluationResult"] = EvaluationResult
+    package.__dict__["evaluation_result"] = module
+    sys.modules.update({"openevolve": package, "openevolve.evaluation_result": module})
+
+
+@dataclass
+class EvaluationResult:
+    """Metrics, and notes that are not used here."""
+
+    metrics: dict[str, Any]
+    artifacts: dict[str, Any] = field(default_factory=dict)
+
+
 def _run(job: Job) -> Any:
     """Import the user's evaluator and call it."""
+    _stand_in_for_openevolve()
     spec = importlib.util.spec_from_file_location("evaluator", job.evaluator)
     assert spec is not None
     assert spec.loader is not None

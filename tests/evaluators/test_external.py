@@ -90,6 +90,8 @@ def test_the_statement_comes_from_a_configuration_file_or_docstrings(tmp_path: P
     [
         ("    return {'combined_score': p.f(), 'other': 2}", "ok", ""),
         ("    return type('R', (), {'metrics': {'combined_score': 1}})()", "ok", ""),
+        ("    from openevolve.evaluation_result import EvaluationResult\n"
+         "    return EvaluationResult(metrics={'combined_score': 1}, artifacts={'note': 'x'})", "ok", ""),
         ("    return {'score': 1}", "crashed", "no metric 'combined_score', but: score; name the objectives"),
         ("    return {'combined_score': float('nan')}", "non_finite", "combined_score is nan"),
         ("    return {'combined_score': 1e400}", "non_finite", "combined_score is inf"),
