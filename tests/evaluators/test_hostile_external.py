@@ -171,9 +171,10 @@ def test_a_program_may_use_threads_and_packages_and_the_tasks_folder(tasks: Driv
     assert outcome.objectives == innocent.objectives
 
 
-def test_no_zombie_and_no_scratch_folder_is_left(tasks: Driver):
+def test_no_zombie_and_no_scratch_folder_is_left(tasks: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for source in (INITIAL, "import os\nos._exit(0)\n", "def pack(items):\n    while True: pass\n"):
         scored(tasks, source)
     time.sleep(0.2)  # the last one's processes are reaped after its outcome is known
     assert tasks.workers() == []
-    assert not list(Path(tempfile.gettempdir()).glob("evolve-task-*"))
+    assert not list(tmp_path.iterdir())
