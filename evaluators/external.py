@@ -86,7 +86,7 @@ class ExternalEvaluator(Evaluator):
         self._outcomes: dict[str, asyncio.Task[Outcome]] = {}
 
     def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "prepared": []}
+        return {**super()._settings(), "prepared": [], "forks": True}
 
     @property
     def _worker_limits(self) -> Limits:

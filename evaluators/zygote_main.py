@@ -270,7 +270,8 @@ class Zygote:
                 os._exit(1)  # its namespace is dead, and all workers with it: no fault of theirs
             if process not in self._workers:
                 continue  # an orphan, adopted
-            if self._settings["weak"]:  # else it could not start anything that outlives it
+            # else it could not start anything that outlives it
+            if self._settings["weak"] or self._settings.get("forks"):
                 self._kill_orphans(process)
             worker = self._workers.pop(process)
             fate = self._fate.pop(process, "exited")
