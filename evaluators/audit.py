@@ -50,10 +50,16 @@ class Resimulator(Evaluator):
             What takes the place of each probe's data, once or several times over.
         """
         given = None if data is None else [_encode(d) for d in data]
-        async with self._slots:
-            ended = await self._run(json.dumps({"source": source, "data": given}), "", False)
+        message = json.dumps({"source": source, "data": given})
         count = len(self.problem.probes()) if data is None else len(data)
-        return ended if isinstance(ended, Failure) else self._read(ended, count)
+        for _ in range(2):  # the zygote may die through no fault of this program
+            zygote = await self._running()
+            try:
+                async with self._slots:
+                    return self._read(await zygote.run(message, "", probe=False), count)
+            except RuntimeError:
+                continue
+        return Crashed("audit", "the zygote died twice while this program ran")
 
     def _read(self, ended: Ended, count: int) -> list[Any] | Failure:
         if ended.fate == "timed out":

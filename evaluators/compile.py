@@ -85,9 +85,10 @@ def compile_program(source: str, problem: Problem) -> CompiledProgram:
     try:
         signatures = [hook_signature(hook) for hook in problem.hooks]
         text = lower(tree, problem, signatures)
-    except (NotLowered, ValueError):  # numba says what is wrong with it, if anything is
+    except (NotLowered, ValueError, RecursionError):  # numba says what is wrong with it, if anything is
         return compile_hooks(source, problem)
-    found = addresses(text, [hook.name for hook in problem.hooks])
+    loops = any(isinstance(node, ast.For | ast.While) for node in ast.walk(tree))
+    found = addresses(text, [hook.name for hook in problem.hooks], loops=loops)
     hooks = tuple(NativeHook(address, s) for address, s in zip(found, signatures, strict=True))
     return CompiledProgram(hooks, _theta(tree), "lowered")
 

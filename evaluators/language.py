@@ -21,6 +21,7 @@ MAX_DEPTH = 100
 MAX_FUNCTIONS = 32
 MAX_NAME = 100  # characters
 _MAX_REASON = 400
+_TOO_LONG = "integers must fit in 64 bits: write a float such as 1e30"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -123,7 +124,9 @@ def parse(source: str) -> ast.Module:
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except SyntaxError as error:
-        raise Rejection(f"line {error.lineno}: not Python: {error.msg}") from None
+        # Python's own sentence on very long integers tells how to lift its limit.
+        rule = _TOO_LONG if "integer string conversion" in error.msg else f"not Python: {error.msg}"
+        raise Rejection(f"line {error.lineno}: {rule}") from None
     except ValueError as error:
         raise Rejection(f"not Python: {error}") from None
     except (RecursionError, MemoryError):
@@ -164,7 +167,7 @@ def _check_size(tree: ast.Module) -> None:
 def check_number(value: Any, node: ast.AST) -> None:
     """Refuse a literal that is no number, or none that compiled code holds exactly."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        refuse("integers must fit in 64 bits: write a float such as 1e30", node)
+        refuse(_TOO_LONG, node)
     if isinstance(value, float) and value == float("inf"):
         refuse("the number is too large: write math.inf for infinity", node)
     if not isinstance(value, int | float):

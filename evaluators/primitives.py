@@ -69,6 +69,7 @@ def _context() -> Any:
     return context
 
 
+@cache
 def value_type(type_: Any) -> str:
     """How numba holds a value of its type, in LLVM's words."""
     return str(_context().get_value_type(type_))

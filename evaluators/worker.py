@@ -24,7 +24,7 @@ from problems.problem import NonFiniteScore, Problem
 
 DESCRIPTOR = 3  # the socket to the trusted process, once sealed
 # Short simulations are repeated, and the shortest time counts, until this much is spent.
-_REPEAT_NS = 4_000_000
+_REPEAT_NS = 2_000_000
 _MAX_REPEATS = 5
 
 

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from evaluators import doctor, namespaces, seal
+from evaluators import doctor, namespaces, pages, seal
 
 if TYPE_CHECKING:
     from evaluators.namespaces import Hideout
@@ -53,7 +53,6 @@ def main(descriptor: int, parent: int) -> None:
         if missing and not settings["weak"]:
             _say(control, missing=missing)
             return
-        seal.volunteer_for_oom_killer()
         seal.volunteer_for_oom_killer()
         seal.prepare()
         hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
@@ -131,7 +130,7 @@ class Zygote:
             self._prepare_plain(missing)
             return
         # Here, not above: numba takes longer to import than everything before.
-        from evaluators import warmup, wire, worker
+        from evaluators import native, warmup, wire, worker
         from evaluators._lower_values import prepare_primitives
         from evaluators.compile import compile_hooks, solution_layout
 
@@ -146,6 +145,7 @@ class Zygote:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
         prepare_primitives()
+        native.prepare()
         order = self._order("probes", True)
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
@@ -166,6 +166,7 @@ class Zygote:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
+        pages.gather()
         _say(self._control, ready=found)
 
     def _cases(self, instances: Any) -> list[Case]:

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import CompileError, Ok, Outcome, Rejected
-from evolve.archives.digest import exact
+from evaluators.outcome import CompileError, Outcome, Rejected
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
-from evolve.findings import Findings
+from evolve.findings import Findings, untimed
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import EditRefused, Proposer
 from evolve.record import Record
@@ -87,13 +86,7 @@ class Attempts:
 
     def shown(self, candidate: Candidate) -> Candidate:
         """A candidate without its decision times in a deterministic run: a prompt must not depend on them."""
-        outcome = candidate.outcome
-        if not self.store.config.deterministic or not isinstance(outcome, Ok):
-            return candidate
-        names = {objective.name for objective in exact(self.found.problem.objectives)}
-        objectives = {name: value for name, value in outcome.objectives.items() if name in names}
-        groups = {g: {k: v for k, v in row.items() if k in names} for g, row in outcome.groups.items()}
-        return Candidate(candidate.program, dataclasses.replace(outcome, objectives=objectives, groups=groups))
+        return untimed(candidate, self.found.problem) if self.store.config.deterministic else candidate
 
     # which, and in which order
 
@@ -156,7 +149,10 @@ class Attempts:
                 self.stopped = str(exhausted)  # ask no more; calls under way are paid for, so they go on
                 continue
             # of equal programs under way together the first one told has the outcome
-            yield self.found.repeated(candidate.program) or candidate, attempt.reservation
+            candidate = self.found.repeated(candidate.program) or candidate
+            if self.record is not None:
+                candidate = self.record.corrected(candidate, self.found.problem.objectives)
+            yield candidate, attempt.reservation
             self._evaluating.pop(self.found.key(candidate.program), None)
 
     async def cancel(self) -> None:

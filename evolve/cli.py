@@ -10,7 +10,19 @@ from collections.abc import Callable
 import typer
 
 from evaluators.evaluator import SandboxUnavailable
-from evolve.commands import bench, data, devices, doctor, evaluate, exchange, inspect, problems, reproduce, search
+from evolve.commands import (
+    bench,
+    data,
+    devices,
+    doctor,
+    evaluate,
+    exchange,
+    inspect,
+    problems,
+    prompt,
+    reproduce,
+    search,
+)
 from evolve.errors import UserError
 from problems.problem import BadInstance
 
@@ -46,6 +58,7 @@ _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)
 _add(exchange.repair)
+_add(prompt.prompt)
 _add(reproduce.reproduce)
 _add(doctor.doctor)
 app.add_typer(bench.app, name="bench")

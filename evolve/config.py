@@ -14,6 +14,7 @@ import tomli_w
 
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
+from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
 from problems import registry
 from problems.problem import Problem
@@ -39,6 +40,8 @@ class RunConfig(pydantic.BaseModel):
     # None: llm if a model is named, replay if a cassette is
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
+    operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
+    prompts: Path | None = None  # folder of templates that come before ours; copied into the run's folder
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
     concurrency: tuple[str, ...] = ()  # requests at once, NUMBER for each model or MODEL=NUMBER
@@ -131,6 +134,7 @@ class RunConfig(pydantic.BaseModel):
         proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
         self._check_proposer(proposer)
         self._check_form(problem, proposer)
+        self._check_prompts(proposer)
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
             raise UserError(registry.unknown("decoder", decoder, problem.simulators))
@@ -167,6 +171,15 @@ class RunConfig(pydantic.BaseModel):
         if proposer != "replay" and self.cassette is not None:
             raise UserError(f"--cassette is for the proposer replay, not {proposer}: leave out one of the two")
 
+    def _check_prompts(self, proposer: str) -> None:
+        if (self.operators or self.prompts) and proposer == "genetic":
+            raise UserError("--operator and --prompts are for models: proposer genetic has operators of its own")
+        for name in self.operators:
+            if name not in operators():
+                raise UserError(registry.unknown("operator", name, operators()))
+        if self.prompts is not None:
+            check_templates(self.prompts)
+
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> RunConfig:
         """Read a TOML file of settings; overrides that are not None win."""
@@ -202,7 +215,9 @@ class RunConfig(pydantic.BaseModel):
 
     @property
     def _files(self) -> dict[str, Path]:
-        return self.own_instances | {n: p for n in ("cassette", "record") if (p := getattr(self, n)) is not None}
+        return self.own_instances | {
+            n: p for n in ("cassette", "record", "prompts") if (p := getattr(self, n)) is not None
+        }
 
     @property
     def own_instances(self) -> dict[str, Path]:

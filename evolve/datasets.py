@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+AZURE_PAGE = "https://github.com/Azure/AzurePublicDataset"
 GITHUB = "https://raw.githubusercontent.com"
 AZURE = "https://azurepublicdatasettraces.blob.core.windows.net"
 AZURE_2023 = f"{GITHUB}/Azure/AzurePublicDataset/790921015d50dd6aae7f7e47f39ba0e235ad6b08/data"
-BAILIAN = "https://media.githubusercontent.com/media/alibaba-edu/qwen-bailian-usagetraces-anon"
-BAILIAN_COMMIT = "0b4273a1d8a83935b9d9356e78f95c31f2ac64cf"
+_BAILIAN = "https://media.githubusercontent.com/media/alibaba-edu/qwen-bailian-usagetraces-anon"
+BAILIAN = f"{_BAILIAN}/0b4273a1d8a83935b9d9356e78f95c31f2ac64cf"
 BURSTGPT = "https://github.com/HPMLL/BurstGPT/releases/download/v1.1"
 MOONCAKE = f"{GITHUB}/kvcache-ai/Mooncake"
 MOONCAKE_TALK = f"{MOONCAKE}/a2a4b18ac537fd798d50e6e9f57031ce86419a37/FAST25-release/traces"
 MOONCAKE_MADE = f"{MOONCAKE}/3cca71daccf2a7afb8fe3f0295358f70e3a69fdb/FAST25-release/traces"
-ALIBABA = f"{GITHUB}/alibaba/clusterdata"
-ALIBABA_NODES = f"{ALIBABA}/0c9677bb156ded9c63ca40d9aa54cd31d3e75061/cluster-trace-gpu-v2023/csv"
-ALIBABA_PODS = f"{ALIBABA}/50a91c7c74abe3b658188dc78ac1dd302970d40c/cluster-trace-gpu-v2023/csv"
+ALIBABA_NODES = f"{GITHUB}/alibaba/clusterdata/0c9677bb156ded9c63ca40d9aa54cd31d3e75061/cluster-trace-gpu-v2023/csv"
+ALIBABA_PODS = f"{GITHUB}/alibaba/clusterdata/50a91c7c74abe3b658188dc78ac1dd302970d40c/cluster-trace-gpu-v2023/csv"
+JSPLIB = "https://codeload.github.com/tamy0612/JSPLIB/zip/876c560d0c4f262bf38064443cc4ff304588c252"
 SPOT = f"{GITHUB}/skypilot-org/spot-traces/b26631383e2b5f5b48a3d700b92ed133edaf452e/availability/1-node/aws-02-15-2023"
 SPOT_ZONES = {"us-east-1": "acdf", "us-east-2": "ab", "us-west-2": "abc"}
 
@@ -29,11 +30,12 @@ class File(NamedTuple):
     url: str
     size_bytes: int | None = None  # None: not known to us
     sha256: str = ""  # empty: not known to us
+    save_as: str = ""
 
     @property
     def name(self) -> str:
-        """Last part of the address."""
-        return self.url.rsplit("/", 1)[-1]
+        """Name on disk; by default the last part of the address."""
+        return self.save_as or self.url.rsplit("/", 1)[-1]
 
 
 class Dataset(NamedTuple):
@@ -48,7 +50,6 @@ class Dataset(NamedTuple):
     files: tuple[File, ...] = ()  # none: to be fetched by hand from the page
 
 
-AZURE_PAGE = "https://github.com/Azure/AzurePublicDataset"
 DATASETS = (
     Dataset(
         "azure-llm-2023-code",
@@ -122,7 +123,7 @@ DATASETS = (
         "Mooncake synthetic long-context mixture with prefix blocks of 512 tokens (cite Qin et al., FAST 2025)",
         "Apache-2.0",
         "https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release",
-        "several thousand requests",
+        "thousands of requests",
         (File(f"{MOONCAKE_MADE}/synthetic_trace.jsonl"),),
     ),
     Dataset(
@@ -134,7 +135,7 @@ DATASETS = (
         "132 MB",
         (
             File(
-                f"{BAILIAN}/{BAILIAN_COMMIT}/qwen_coder_blksz_16.jsonl",
+                f"{BAILIAN}/qwen_coder_blksz_16.jsonl",
                 132_054_902,
                 "3d74974cebb7bccb69b1ca6ea210a44d9a3033443c0271ed015327284dea1aff",
             ),
@@ -149,7 +150,7 @@ DATASETS = (
         "28 MB",
         (
             File(
-                f"{BAILIAN}/{BAILIAN_COMMIT}/qwen_thinking_blksz_16.jsonl",
+                f"{BAILIAN}/qwen_thinking_blksz_16.jsonl",
                 27_901_454,
                 "41ac36d9d1b54d084eeb6b05e9d142ba9d02f8bf79cfc9fff418d8ab7cdee906",
             ),
@@ -202,7 +203,7 @@ DATASETS = (
         "none stated; facts from the OR-Library and Taillard",
         "https://github.com/tamy0612/JSPLIB",
         "162 instances",
-        (File(f"{GITHUB}/tamy0612/JSPLIB/876c560d0c4f262bf38064443cc4ff304588c252/instances.json"),),
+        (File(JSPLIB, save_as="jsplib.zip"),),
     ),
     Dataset(
         "scheduleopt-bounds",
@@ -267,7 +268,7 @@ DATASETS = (
     Dataset(
         "cloudcast",
         "cloud",
-        "Egress prices and throughput between 71 cloud regions (Skyplane profiles)",
+        "Egress prices and throughput between 71 cloud regions",
         "MIT, Apache-2.0",
         "https://github.com/FrontierCS/Frontier-CS",
         "below 1 MB",

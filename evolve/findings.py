@@ -7,6 +7,7 @@ run is resumed.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -115,3 +116,14 @@ class Findings:
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self.loss(c), c.program.id))
         return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
+
+
+def untimed(candidate: Candidate, problem: Problem) -> Candidate:
+    """A candidate without its decision times, for prompts that must not depend on the machine."""
+    outcome = candidate.outcome
+    if not isinstance(outcome, Ok):
+        return candidate
+    names = {objective.name for objective in exact(problem.objectives)}
+    objectives = {name: value for name, value in outcome.objectives.items() if name in names}
+    groups = {g: {k: v for k, v in row.items() if k in names} for g, row in outcome.groups.items()}
+    return Candidate(candidate.program, replace(outcome, objectives=objectives, groups=groups))

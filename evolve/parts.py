@@ -17,7 +17,7 @@ from evolve.llm import LLM
 from evolve.models import LLMConfig, per_model
 from evolve.prices import Price, parse_prices
 from evolve.proposers.genetic import GeneticProposer
-from evolve.proposers.llm import LLMProposer
+from evolve.proposers.llm import OPERATORS, LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
 from evolve.proposers.mailbox import MailboxProposer
 from evolve.proposers.proposer import Proposer
@@ -87,7 +87,8 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
         return GeneticProposer(problem)
     if config.proposer == "mailbox":
         folder = config.out / "mailbox" if config.out is not None else Path("mailbox")
-        return MailboxProposer(problem, [LLM(LLMConfig(MAILBOX, max_output_tokens=config.max_reply_tokens))], folder)
+        asked = LLM(LLMConfig(MAILBOX, max_output_tokens=config.max_reply_tokens))
+        return MailboxProposer(problem, [asked], folder, operators=config.operators or OPERATORS)
     if config.key_file is not None and config.proposer == "llm":
         keys.load(config.key_file)
     # nothing is paid for where no model is asked
@@ -115,9 +116,10 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
         )
         for model in config.model
     ]
+    chosen = config.operators or OPERATORS
     if config.proposer == "llm":
-        return LLMProposer(problem, models, weights=weights)
-    proposer = ReplayProposer(problem, models, weights=weights)
+        return LLMProposer(problem, models, operators=chosen, weights=weights)
+    proposer = ReplayProposer(problem, models, operators=chosen, weights=weights)
     proposer.cassette = Replies(_recordings(config))
     return proposer
 

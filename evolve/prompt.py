@@ -39,6 +39,22 @@ def operators() -> tuple[str, ...]:
     return tuple(name for name in OPERATORS if (TEMPLATES / f"{name}.md").exists())
 
 
+def check_templates(folder: Path) -> None:
+    """Refuse a folder of templates that would not be used.
+
+    Raises
+    ------
+    UserError
+        If it is no folder, or a file in it has not the name of one of ours.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--prompts {folder}: no such folder")
+    known = sorted(path.name for path in TEMPLATES.glob("*.md"))
+    for path in sorted(folder.iterdir()):
+        if path.name not in known:
+            raise UserError(f"{path}: no template of that name; those that can be replaced are {', '.join(known)}")
+
+
 def render(
     problem: Problem, proposal: Proposal, *, baselines: Sequence[Candidate] = (), templates: Path | None = None
 ) -> list[dict[str, str]]:

@@ -7,17 +7,20 @@ replay takes them from here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
 from evolve.errors import UserError
-from evolve.program import Program
+from evolve.program import Candidate, Program
 from evolve.store import Store
+from problems.problem import Objective
 
 _SPLITS = ("train", "valid")
+# Failures that another machine may not repeat: limits, and audits that compare two evaluations.
+_OF_THE_MACHINE = (TimedOut, OutOfMemory, NonDeterministic, Anticipative)
 
 
 class Record:
@@ -46,6 +49,7 @@ class Record:
                 self._due.setdefault(asks[number].told, []).append(number)
             else:
                 raise UserError(f"{folder}: made by an older version, which did not record what a replay needs")
+        self._train = outcomes["train"]
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         for split, found in outcomes.items():
             for number, outcome in found.items():
@@ -59,6 +63,16 @@ class Record:
     def outcome(self, source: str, split: str) -> Outcome | None:
         """What a program's outcome on a split was."""
         return self._outcomes.get((source, split))
+
+    def corrected(self, candidate: Candidate, objectives: Sequence[Objective]) -> Candidate:
+        """A candidate with what was measured when it was told.
+
+        Of equal programs under way together another text may be evaluated than was at the time.
+        """
+        recorded = self._train.get(candidate.program.id)
+        if recorded is None:
+            return candidate
+        return Candidate(candidate.program, measured(candidate.outcome, recorded, objectives))
 
 
 def recorded(kind: type[Evaluator]) -> type[RecordedEvaluator]:
@@ -74,19 +88,26 @@ class RecordedEvaluator(Evaluator):
     async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
         """Like Evaluator.evaluate; a limit or an audit that a program failed then it fails again."""
         recorded = self.record.outcome(source, split)
-        if isinstance(recorded, TimedOut | OutOfMemory | NonDeterministic | Anticipative):
+        if isinstance(recorded, _OF_THE_MACHINE):
             return recorded
         outcome = await super().evaluate(source, split, probe=probe)
-        if not isinstance(outcome, Ok) or not isinstance(recorded, Ok):
-            return outcome
-        measured = [o.name for o in self.problem.objectives if o.kind == "decision_time"]
-        groups = {g: _taken(row, recorded.groups.get(g, {}), measured) for g, row in outcome.groups.items()}
-        return dataclasses.replace(
-            outcome,
-            objectives=_taken(outcome.objectives, recorded.objectives, measured),
-            groups=groups,
-            values=_taken(outcome.values, recorded.values, measured),
-        )
+        return outcome if recorded is None else measured(outcome, recorded, self.problem.objectives)
+
+
+def measured(now: Outcome, recorded: Outcome, objectives: Sequence[Objective]) -> Outcome:
+    """An outcome with the decision times, or the limit it ran into, of the machine that was recorded."""
+    if isinstance(recorded, _OF_THE_MACHINE):
+        return recorded
+    if not isinstance(now, Ok) or not isinstance(recorded, Ok):
+        return now
+    names = [o.name for o in objectives if o.kind == "decision_time"]
+    groups = {g: _taken(row, recorded.groups.get(g, {}), names) for g, row in now.groups.items()}
+    return dataclasses.replace(
+        now,
+        objectives=_taken(now.objectives, recorded.objectives, names),
+        groups=groups,
+        values=_taken(now.values, recorded.values, names),
+    )
 
 
 def _taken(now: Mapping[str, Any], recorded: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

@@ -92,12 +92,14 @@ def replay(
 def replay_config(folder: Path, *, out: Path | None = None, workers: int | None = None) -> RunConfig:
     """The settings with which a run is replayed."""
     with Store(folder) as store:
+        templates = store.templates
         settings = store.config.model_dump(exclude_none=True, exclude={"max_usd", "max_tokens", "max_seconds", "price"})
     if settings["proposer"] == "mailbox":
         settings["model"] = (MAILBOX,)
     if settings["proposer"] != "genetic":
         settings["proposer"] = "replay"
     settings.pop("cassette", None)
+    settings["prompts"] = templates
     settings["out"] = out or _beside(folder)
     settings["workers"] = workers or settings["workers"]
     return RunConfig.make(**{**settings, "record": folder})
@@ -171,6 +173,7 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
     parts.budget.restore(_spent(store))
     if isinstance(parts.proposer, LLMProposer):
         parts.proposer.replies = _Journal(store)
+        parts.proposer.templates = store.templates
     evaluator = build_evaluator(config, parts)
     try:
         # both take seconds, in different processes

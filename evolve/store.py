@@ -23,6 +23,7 @@ spends      what an attempt cost: tokens (cached and reasoning ones among them),
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from hashlib import sha256
@@ -68,9 +69,16 @@ class Store(Reader):
                 raise UserError(f"{folder}: not empty; name another --out, or continue it: evolve resume {folder}")
             new_database(folder)
             config.save(folder / "run.toml", versions)
+            if config.prompts is not None:
+                shutil.copytree(config.prompts, folder / "prompts")
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}; name another --out") from None
         return cls(folder, writable=True)
+
+    @property
+    def templates(self) -> Path | None:
+        """The run's own templates of prompts, if it has any."""
+        return self.folder / "prompts" if (self.folder / "prompts").is_dir() else None
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside becomes true together, or not at all.

@@ -19,7 +19,9 @@ app = typer.Typer(help="List public data sets, or fetch one.", invoke_without_co
 
 def as_json(dataset: datasets.Dataset) -> dict[str, Any]:
     """One data set with its files."""
-    files = [f._asdict() | {"name": f.name, "sha256": f.sha256 or None} for f in dataset.files]
+    files = [
+        {"name": f.name, "url": f.url, "size_bytes": f.size_bytes, "sha256": f.sha256 or None} for f in dataset.files
+    ]
     return dataset._asdict() | {"files": files}
 
 
@@ -31,12 +33,13 @@ def data(context: typer.Context, json: Json = False) -> None:
     if json:
         tables.print_json([as_json(dataset) for dataset in datasets.DATASETS])
         return
-    table = Table("name", "family", "title", "licence", "size", "fetch", box=None, pad_edge=False)
+    table = Table("name", "family", "title and source", "licence", "size", "fetch", box=None, pad_edge=False)
     for dataset in sorted(datasets.DATASETS, key=lambda d: d.family):
         checked = dataset.files and all(file.sha256 for file in dataset.files)
         how = "by hand" if not dataset.files else "checksum" if checked else "yes"
-        table.add_row(dataset.name, dataset.family, dataset.title, dataset.licence, dataset.size, how)
-    tables.show(table, "", "source pages: evolve data --json; fetch one: evolve data fetch NAME")
+        what = f"{dataset.title}\n{dataset.page}"
+        table.add_row(dataset.name, dataset.family, what, dataset.licence, dataset.size, how)
+    tables.show(table, "", "fetch one: evolve data fetch NAME")
 
 
 @app.command()

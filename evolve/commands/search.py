@@ -39,6 +39,10 @@ def run(
         bool | None, typer.Option(help="Tell candidates in the order of their proposals; slower with a model.")
     ] = None,
     strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
+    operator: Annotated[
+        list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
+    ] = None,
+    prompts: Annotated[_Folder, typer.Option(help="Folder of your own templates; see docs/prompts.md.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
     max_calls: Annotated[int | None, typer.Option(help="Calls of models that may be paid for.")] = None,
@@ -68,6 +72,7 @@ def run(
     """Search for a heuristic; keep the run in its folder and end with a report on test."""
     given: dict[str, Any] = {
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
+        "operators": tuple(operator or ()) or None, "prompts": prompts,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
         "weight": tuple(weight or ()) or None, "concurrency": tuple(concurrency or ()) or None,
         "requests_per_minute": tuple(requests_per_minute or ()) or None, "key_file": key_file,

@@ -15,7 +15,7 @@ from pathlib import Path
 from evolve.cassette import Question, Recording
 from evolve.errors import UserError
 from evolve.llm import LLM
-from evolve.proposers.llm import LLMProposer
+from evolve.proposers.llm import OPERATORS, LLMProposer
 from evolve.proposers.proposer import Spend
 from evolve.strategies.strategy import Proposal
 from problems.problem import Problem
@@ -35,7 +35,7 @@ class MailboxProposer(LLMProposer):
 
     Parameters
     ----------
-    problem, llms
+    problem, llms, operators
         As for LLMProposer; one model, of which only the settings are used.
     folder : Path
         The mailbox; made when it is first needed.
@@ -43,8 +43,10 @@ class MailboxProposer(LLMProposer):
 
     origin = "mailbox"
 
-    def __init__(self, problem: Problem, llms: Sequence[LLM], folder: Path) -> None:
-        super().__init__(problem, llms)
+    def __init__(
+        self, problem: Problem, llms: Sequence[LLM], folder: Path, *, operators: Sequence[str] = OPERATORS
+    ) -> None:
+        super().__init__(problem, llms, operators=operators)
         self.folder = folder
 
     async def prepare(self) -> None:

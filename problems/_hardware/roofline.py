@@ -6,6 +6,8 @@ knee, whose four constants are fitted per GPU. Everything is elementwise in the 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from problems._hardware.devices import Device
@@ -65,20 +67,43 @@ def ffn_seconds(device: Device, tokens: np.ndarray, model: Model, width: float) 
     return gemm_seconds(device, tokens, model.hidden, up) + gemm_seconds(device, tokens, width, model.hidden)
 
 
-def activated_experts(model: Model, tokens: np.ndarray) -> np.ndarray:
-    """Expected number of distinct experts that tokens reach, when each picks its experts uniformly."""
-    return model.experts * (1 - (1 - model.experts_per_token / model.experts) ** np.asarray(tokens, dtype=np.float64))
+def activated_experts(model: Model, tokens: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+    """Expected number of distinct experts that independent tokens reach.
+
+    Parameters
+    ----------
+    tokens : (n,) array
+    shares : (experts,) array or None
+        Probability of each expert to be among a token's, summing to experts_per_token; None: all alike.
+    """
+    count = np.asarray(tokens, dtype=np.float64)
+    if shares is None:
+        return model.experts * (1 - (1 - model.experts_per_token / model.experts) ** count)
+    # expert by expert: tokens x experts would be a large table
+    reached = np.zeros_like(count)
+    for share in shares:
+        reached += 1 - (1 - float(share)) ** count
+    return reached
 
 
-def experts_seconds(device: Device, tokens: np.ndarray, model: Model, tp: int, ep: int, balance: float) -> Seconds:
+class Experts(NamedTuple):
+    """How experts are spread over GPUs, and how tokens are over experts."""
+
+    ep: int = 1  # GPUs that hold whole experts; 1: each expert is split over the tensor-parallel ranks
+    balance: float = 1.0  # mean over maximum load of these GPUs
+    shares: np.ndarray | None = None  # as in activated_experts
+
+
+def experts_seconds(device: Device, tokens: np.ndarray, model: Model, tp: int, spread: Experts) -> Seconds:
     """One layer's router, routed and shared experts on one rank.
 
     With expert parallelism, ``ep / tp`` groups of ranks bring ``tokens`` each and every rank holds
-    ``experts / ep`` whole experts; ``balance`` is mean over maximum load of the ranks.
+    ``experts / ep`` whole experts.
     """
+    ep, balance = spread.ep, spread.balance
     groups, share = (ep // tp, ep) if ep > 1 else (1, tp)
     together = tokens * groups
-    weights = activated_experts(model, together) * model.ffn_parameters(model.expert_ffn) / share
+    weights = activated_experts(model, together, spread.shares) * model.ffn_parameters(model.expert_ffn) / share
     routed = together * model.experts_per_token / share / balance
     activations = routed * (4 if model.gated else 2) * (model.hidden + model.expert_ffn)
     flops = 2 * routed * model.ffn_parameters(model.expert_ffn)

@@ -9,6 +9,7 @@ Model of a step: max(GPU time, launch time) + engine overhead; see docs/hardware
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from problems._hardware import devices, models, roofline
 from problems._hardware.devices import DEFAULT_ENGINE, Device, Engine
 from problems._hardware.models import BYTES, Model
+from problems._hardware.roofline import Experts
 from problems._jit import inlined
 from problems.problem import BadInstance
 
@@ -80,6 +82,33 @@ def step_seconds(
     return max(gpu, launch) + cost.step_s + cost.sequence_s * decode_requests
 
 
+@inlined
+def layered_step_seconds(
+    cost: StepCost,
+    groups: int,
+    prefill_tokens: int,
+    prefill_context: float,
+    decode_requests: int,
+    decode_context: float,
+) -> float:
+    """Duration of a step in which prompts pass one of so many equal groups of layers and decoding passes all.
+
+    A prompt takes ``groups`` such steps whole, where chunks would pass all layers in as many steps: the
+    weights that a group reads are read once per prompt, those of experts in chunks again and again.
+    """
+    if prefill_tokens + decode_requests == 0:
+        return 0.0
+    together = tabulated(cost.layers_s, prefill_tokens + decode_requests)
+    alone = tabulated(cost.layers_s, decode_requests)
+    # the prompt's token leaves the last group: one step in ``groups`` emits for it, charged in each
+    emitting = decode_requests + (1 if prefill_tokens > 0 else 0)
+    gpu = together / groups + alone * (1.0 - 1.0 / groups) + tabulated(cost.head_s, emitting)
+    gpu += cost.attention_floor_s * (1.0 if decode_requests > 0 else 1.0 / groups)
+    gpu += cost.prefill_pair_s * prefill_context / groups + cost.decode_context_s * decode_context
+    launch = max(cost.launch_s, cost.prefill_launch_s) if prefill_tokens > 0 else cost.launch_s
+    return max(gpu, launch) + cost.step_s + cost.sequence_s * decode_requests
+
+
 def step_cost(
     device: str | Device,
     model: str | Model,
@@ -88,6 +117,7 @@ def step_cost(
     pp: int = 1,
     ep: int = 1,
     balance: float = 1.0,
+    expert_shares: Sequence[float] | None = None,
     engine: str | Engine = DEFAULT_ENGINE,
 ) -> StepCost:
     """Coefficients of one stage of an instance.
@@ -102,6 +132,8 @@ def step_cost(
         With ep > 1 (a multiple of tp) the experts lie on ep GPUs, fed by ep / tp equal instances.
     balance : float
         Mean over maximum load of the GPUs that hold experts, in (0, 1].
+    expert_shares : sequence of float
+        Probability of each expert to be among a token's; they sum to experts per token. Default: all alike.
     engine : str or Engine
         What the engine adds.
 
@@ -112,8 +144,9 @@ def step_cost(
     """
     on, of, extra = devices.device(device), models.model(model), devices.engine(engine)
     check_parallelism(of, tp, pp, ep, balance)
+    spread = Experts(ep, balance, _checked_shares(of, expert_shares))
     share = -(-of.layers // pp) / of.layers  # the first stages are the longest
-    layers = share * _layers_seconds(on, of, GRID, tp, ep, balance)
+    layers = share * _layers_seconds(on, of, GRID, tp, spread)
     if pp > 1:
         layers = layers + roofline.send_seconds(on, GRID * of.hidden * BYTES / tp)
     head = roofline.gemm_seconds(on, GRID, of.hidden, of.vocabulary / tp) + np.where(GRID > 0, on.small_op_floor_s, 0)
@@ -131,7 +164,18 @@ def step_cost(
     )
 
 
-def _layers_seconds(on: Device, of: Model, tokens: np.ndarray, tp: int, ep: int, balance: float) -> np.ndarray:
+def _checked_shares(of: Model, shares: Sequence[float] | None) -> np.ndarray | None:
+    if shares is None:
+        return None
+    found = np.asarray(shares, dtype=np.float64)
+    if found.shape != (of.experts,) or not ((found >= 0) & (found <= 1)).all():
+        raise BadInstance(f"{of.name}, expert_shares: must be {of.experts} numbers in [0, 1]")
+    if abs(found.sum() - of.experts_per_token) > 1e-6 * of.experts_per_token:
+        raise BadInstance(f"{of.name}, expert_shares: must sum to {of.experts_per_token}, got {found.sum():g}")
+    return found
+
+
+def _layers_seconds(on: Device, of: Model, tokens: np.ndarray, tp: int, spread: Experts) -> np.ndarray:
     """All layers without attention, by tokens."""
     reduced = roofline.allreduce_seconds(on, tokens * of.hidden * BYTES, tp)
     attention = roofline.attention_projection_seconds(on, tokens, of, tp) + reduced
@@ -142,9 +186,9 @@ def _layers_seconds(on: Device, of: Model, tokens: np.ndarray, tp: int, ep: int,
         total = total + dense * (block + roofline.small_ops_seconds(on, tokens, of, tp, of.ffn / tp))
     if of.expert_layers:
         width = of.expert_ffn * (of.experts_per_token + of.shared_experts) / max(tp, 1)
-        block = roofline.experts_seconds(on, tokens, of, tp, ep, balance)
+        block = roofline.experts_seconds(on, tokens, of, tp, spread)
         sent = tokens / tp * of.experts_per_token * of.hidden * BYTES
-        exchange = 2 * roofline.all_to_all_seconds(on, sent, ep) if ep > 1 else reduced
+        exchange = 2 * roofline.all_to_all_seconds(on, sent, spread.ep) if spread.ep > 1 else reduced
         total = total + of.expert_layers * (block + exchange + roofline.small_ops_seconds(on, tokens, of, tp, width))
     return total
 

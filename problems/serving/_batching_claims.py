@@ -65,9 +65,9 @@ def capacity(meets: Callable[[float], bool], low: float = 0.02, high: float = 10
 
 
 def saturation(solve: Solve, host: Host, lengths: Lengths) -> float:
-    """Requests per second that vLLM v1's rule serves when all are there from the start."""
-    data = traffic(host, lengths, 1e6, count=1500)
-    return 1500 / float(solve(BY_NAME["vllm_v1"], data).finish_s.max())
+    """Requests per second that vLLM v1's rule completes in full swing: all are there, the first fifth is done."""
+    finish_s = np.sort(solve(BY_NAME["vllm_v1"], traffic(host, lengths, 1e6, count=3000)).finish_s)
+    return 1500 / float(finish_s[2100] - finish_s[600])
 
 
 def latency_capacity(solve: Solve, rule: Baseline, host: Host, lengths: Lengths, limit_ms: float) -> float:
@@ -142,14 +142,16 @@ def _rank(solve: Solve) -> float:
 
 
 def _past_future_goodput(solve: Solve, other: str) -> float:
+    """Requests with a first token within 10 s and no gap beyond 1.5 s, over those of the other rule."""
     host = Host("A100-80", "Llama-2-7B", share=0.4, max_output=2048)
     lengths = SHAREGPT._replace(output=(400.0, 0.8))
     data = traffic(host, lengths, 1.2 * saturation(solve, host, lengths), count=1500, error=0.3)
-    kept = {}
+    kept = []
     for name in ("past_future", other):
-        found = measure(data, solve(BY_NAME[name], data))
-        kept[name] = found["slo_attainment"]
-    return kept["past_future"] / kept[other]
+        found: Timeline = solve(BY_NAME[name], data)
+        in_time = found.first_token_s - data.requests.arrival_s <= 10.0
+        kept.append(float(np.mean(in_time & (found.worst_gap_s <= 1.5))))
+    return kept[0] / kept[1]
 
 
 def _jitserve(solve: Solve) -> float:
@@ -199,6 +201,7 @@ CLAIMS = (
         6.49,
         setting="OPT-13B with the KV cache of an A100-40, 2000 Alpaca-like requests at once; theirs: GPT models",
         experiment=_s3,
+        why="reserved here are 2048 tokens against a mean output of 58; batch and step costs then set the factor",
     ),
     Claim(
         "Learning to Rank (2024)",
@@ -208,6 +211,8 @@ CLAIMS = (
         2.8,
         setting="Llama-3.1-8B on an A100, ShareGPT-like lengths, 110 % load, predictions off by a factor of 2",
         experiment=_rank,
+        why="promotion after 10 s turns the rule back into FCFS under lasting overload; without it: 1.4x, and 1.9x at "
+        "120 % load, with three to four times the P99 time to first token",
     ),
     Claim(
         "Past-Future (2025)",
@@ -215,8 +220,9 @@ CLAIMS = (
         "2-3x",
         2.0,
         3.0,
-        setting="Llama-2-7B on an A100, decode-heavy, 120 % load; promises: 10 s to first token, 0.2 s per token",
+        setting="Llama-2-7B on an A100, decode-heavy, 120 % load; first token within 10 s, no gap beyond 1.5 s",
         experiment=lambda solve: _past_future_goodput(solve, "conservative"),
+        why="what is reserved here, 2048 tokens, is four times the mean output; the queue then never recovers",
     ),
     Claim(
         "Past-Future (2025)",
@@ -226,6 +232,7 @@ CLAIMS = (
         3.0,
         setting="as above; aggressive admission is vLLM v1's",
         experiment=lambda solve: _past_future_goodput(solve, "vllm_v1"),
+        why="preemption by recomputing costs less on this engine than on theirs",
     ),
     Claim(
         "JITServe (2025)",

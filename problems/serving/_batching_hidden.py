@@ -22,6 +22,7 @@ def permute(data: Serving, solution: Timeline, rng: np.random.Generator) -> Futu
     finished = solution.finish_s[np.isfinite(solution.finish_s)]
     until = float(rng.uniform(0.0, finished.max(initial=float(data.requests.arrival_s[-1]))))
     cut = np.where(np.arange(TIMES) == HORIZON, until, data.time_s)
+    cut.setflags(write=False)  # another type, and compiled anew, else
     seen = replay(data._replace(time_s=cut), np.ascontiguousarray(solution.log), False)
     columns = {name: np.array(column) for name, column in data.requests._asdict().items()}
     output = columns["output_tokens"]

@@ -63,7 +63,7 @@ class Limits(NamedTuple):
     patience: int = 16
     decision_s: float = 5e-6
     candidate_s: float = 1e-7
-    tick_s: float = 0.01
+    tick_s: float = 0.05
     swap_block_s: float = -1.0
 
 

@@ -133,22 +133,52 @@ def verify(data: JobShop, solution: Schedule) -> None:
     start, shape = solution.start, data.duration.shape
     if start.dtype != np.int64 or start.shape != shape:
         raise Infeasible(f"start must be an int64 array of shape {shape}, got {start.dtype} of shape {start.shape}")
-    for j, k in np.argwhere((start < 0) | (start >= 2**53))[:1]:
+    j, k, g, h = _broken(data.machine, data.duration, start)
+    if j < 0:
+        return
+    if h < 0:
         raise Infeasible(f"a start must be in 0..2**53-1, got {start[j, k]} at job {j}, operation {k}")
-    finish = start + data.duration
-    for j, k in np.argwhere(start[:, 1:] < finish[:, :-1])[:1]:
-        raise Infeasible(
-            f"operation {k + 1} of job {j} starts at {start[j, k + 1]}, before operation {k} finishes at {finish[j, k]}"
-        )
-    machine, starts, finishes = data.machine.ravel(), start.ravel(), finish.ravel()
-    order = np.lexsort((starts, machine))
-    first, second = order[:-1], order[1:]
-    for i in np.flatnonzero((machine[first] == machine[second]) & (starts[second] < finishes[first]))[:1]:
-        (j, k), (g, h) = divmod(int(first[i]), shape[1]), divmod(int(second[i]), shape[1])
-        raise Infeasible(
-            f"on machine {machine[first[i]]}, operation {h} of job {g} starts at {start[g, h]}, "
-            f"before operation {k} of job {j} finishes at {finish[j, k]}"
-        )
+    finish = start[j, k] + data.duration[j, k]
+    if g == j:
+        raise Infeasible(f"operation {h} of job {j} starts at {start[j, h]}, before operation {k} finishes at {finish}")
+    raise Infeasible(
+        f"on machine {data.machine[j, k]}, operation {h} of job {g} starts at {start[g, h]}, "
+        f"before operation {k} of job {j} finishes at {finish}"
+    )
+
+
+@kernel
+def _broken(machine: np.ndarray, duration: np.ndarray, start: np.ndarray) -> tuple[int, int, int, int]:
+    """The first broken rule: job and operation, then those that start before these have finished.
+
+    The latter are -1 where a start is out of bounds, all are where no rule is broken. Compiled,
+    because every schedule of every candidate comes through here.
+    """
+    jobs, machines = start.shape
+    for j in range(jobs):
+        for k in range(machines):
+            if not 0 <= start[j, k] < 2**53:
+                return j, k, -1, -1
+    for j in range(jobs):
+        for k in range(machines - 1):
+            if start[j, k + 1] < start[j, k] + duration[j, k]:
+                return j, k, j, k + 1
+    # Per machine the jobs in order of start, ties by number: one that overlaps another overlaps its neighbour.
+    queue = np.empty((machines, jobs), np.int64)  # operations, as j * machines + k
+    for j in range(jobs):
+        for k in range(machines):
+            i = machine[j, k]
+            place = j
+            while place > 0 and start.flat[queue[i, place - 1]] > start[j, k]:
+                queue[i, place] = queue[i, place - 1]
+                place -= 1
+            queue[i, place] = j * machines + k
+    for i in range(machines):
+        for place in range(1, jobs):
+            first, second = queue[i, place - 1], queue[i, place]
+            if start.flat[second] < start.flat[first] + duration.flat[first]:
+                return first // machines, first % machines, second // machines, second % machines
+    return -1, -1, -1, -1
 
 
 def measure(data: JobShop, solution: Schedule) -> dict[str, float]:

@@ -87,10 +87,11 @@ IN_THE_HOOK = {
     "evaluates text": _body("return eval('1.0')", "'eval' is not admitted"),
     "opens a file": _body("return open('/etc/passwd')", "'open' is not admitted"),
     "imports inside": _body("import os\nreturn os.getpid()", ONLY_IMPORTS),
-    "leaves native code (objmode)": _body(
-        "from numba import objmode\nwith objmode(x='float64'):\n    x = 1.0\nreturn x",
+    "leaves native code (objmode)": Program(
+        "from numba import objmode\n\ndef priority(job, machine):\n    with objmode(x='float64'):\n"
+        "        x = float(len(open('/etc/passwd').read()))\n    return x\n",
         ONLY_IMPORTS,
-        "ok",
+        "compile_error|crashed",
     ),
     "prints": _body("print(job)\nreturn 1.0", "is not used", "ok|compile_error"),
     "keeps a count": _body("global COUNT\nCOUNT = 1.0\nreturn COUNT", "global is not admitted"),
@@ -156,7 +157,9 @@ TEXTS = {
     "is prose (F15)": Program("I think the best rule is SPT.", "not Python", "compile_error"),
     "is 10 MB long": Program(f"# {'x' * 10**7}\n{RULE}", "characters, more than", "compile_error"),
     "has an integer of 10,000 digits": _top(f"BIG = {'9' * 10_000}", "not Python|64 bits"),
-    "has a power tower": _body("return 9 ** 9 ** 9 ** 9", None, "compile_error|ok|non_finite|timed_out|crashed"),
+    "has a power tower": _body(
+        "return 9 ** 9 ** 9 ** 9", "does not fit in 64 bits", "compile_error|ok|non_finite|timed_out|crashed"
+    ),
     "has a giant tuple": _top(f"T = ({'1.0, ' * 9_000})", "more than the .* admitted"),
     "repeats a tuple": _body("return ((1.0,) * 10**9)[0]", None, "compile_error|out_of_memory|timed_out"),
     "nests tuples": _body(

@@ -26,7 +26,7 @@ def _libm(name: str, arguments: int = 1) -> Callable[..., float]:
     return lambda *values: function(*map(float, values))
 
 
-_pow, _fmod, _exp2, _exp10 = _libm("pow", 2), _libm("fmod", 2), _libm("exp2"), _libm("exp10")
+_pow, _fmod, _exp2 = _libm("pow", 2), _libm("fmod", 2), _libm("exp2")
 
 
 def _wrap(value: int) -> int:
@@ -90,7 +90,7 @@ def power(base, exponent):
         return {2.0: multiply(base, base), 1.0: base, 0.0: 1.0, -1.0: divide(1.0, base)}[exponent]
     if exponent == 0.5:
         return math.inf if base == -math.inf else abs(float(np.sqrt(base))) if base >= 0 else math.nan
-    return _exp2(exponent) if base == 2.0 else _exp10(exponent) if base == 10.0 else _pow(base, exponent)
+    return _exp2(exponent) if base == 2.0 else _pow(base, exponent)
 
 
 def integer(value) -> int:

@@ -88,6 +88,7 @@ REFUSED = {
     "A = B = 1": "a constant is written NAME = number",
     "A = 10**10**8": "the constant A must be a number",
     "A = 9" + "9" * 30: "integers must fit in 64 bits",
+    "A = " + "9" * 10_000: "line 1: integers must fit in 64 bits",
     "A = 1e999": "the number is too large",
     "__all__ = 1": "names must not begin with an underscore",
     "abs = 1": "the name 'abs' is taken",

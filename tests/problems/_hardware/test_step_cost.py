@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from problems._hardware.devices import DEVICES, device
 from problems._hardware.models import BYTES, MODELS, model
-from problems._hardware.step_cost import GRID, kv_capacity_tokens, step_cost, step_seconds
+from problems._hardware.roofline import activated_experts
+from problems._hardware.step_cost import GRID, kv_capacity_tokens, layered_step_seconds, step_cost, step_seconds
 from problems.problem import BadInstance
 
 DENSE = "Llama-3.1-8B"
@@ -143,3 +144,62 @@ def test_perturbed_physics_moves_steps_the_way_it_should():
     assert step_seconds(weaker, 8192, 0.0, 0, 0.0) == pytest.approx(
         step_seconds(base, 8192, 0.0, 0, 0.0) / 0.85, rel=0.05
     )
+
+
+def test_skewed_routing_reaches_fewer_experts_than_uniform_routing():
+    of = model("Mixtral-8x7B")
+    tokens = np.array([1, 4, 64])
+    uniform, skewed = (
+        activated_experts(of, tokens, s) for s in (None, np.array([1.0, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]))
+    )
+    # one token reaches two experts whatever the shares
+    assert uniform[0] == pytest.approx(2.0)
+    assert skewed[0] == pytest.approx(2.0)
+    assert skewed[1] < uniform[1]
+    assert uniform[2] == pytest.approx(8.0, abs=1e-6)
+    assert activated_experts(of, tokens, np.full(8, 0.25)) == pytest.approx(uniform)
+    with pytest.raises(BadInstance, match="expert_shares: must sum to 2, got 8"):
+        step_cost("H100", of, 2, expert_shares=[1.0] * 8)
+    with pytest.raises(BadInstance, match="expert_shares: must be 8 numbers"):
+        step_cost("H100", of, 2, expert_shares=[1.0, 1.0])
+
+
+@given(tokens=st.integers(0, 5000), requests=st.integers(0, 300), context=st.floats(0, 1e6))
+@settings(deadline=None)
+def test_one_group_of_layers_is_an_ordinary_step(tokens, requests, context):
+    cost = step_cost("H100", "Qwen3-30B-A3B")
+    ordinary = step_seconds(cost, tokens, tokens**2 / 2, requests, context)
+    assert layered_step_seconds(cost, 1, tokens, tokens**2 / 2, requests, context) == pytest.approx(ordinary)
+
+
+def test_layer_groups_beat_chunks_where_experts_are_read_again():
+    # a prompt of 4,096 tokens in eight steps: each chunk reads nearly all experts, as do many decoding sequences
+    cost = step_cost("H100", "Qwen3-30B-A3B", engine="kernels-only")
+    gain = []
+    for decoding in (2, 32):
+        context = 1000.0 * decoding
+        layered = 8 * layered_step_seconds(cost, 8, 4096, 4096**2 / 2, decoding, context)
+        chunks = sum(step_seconds(cost, 512, 512 * (512 * k + 256.0), decoding, context) for k in range(8))
+        gain.append(chunks / layered)
+    assert gain[0] > 1.3
+    assert 1.0 < gain[1] < 1.1
+
+
+@given(
+    where=st.sampled_from(sorted(DEVICES)),
+    name=st.sampled_from(["Llama-2-7B", "Llama-3.1-8B", "Qwen2.5-32B", "Falcon-180B", "Mixtral-8x7B", "Qwen3-30B-A3B"]),
+    tokens=st.integers(1, 20_000),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_step_beats_peak_compute_or_bandwidth(where, name, tokens):
+    on, of = device(where), model(name)
+    seconds = step_seconds(step_cost(on, of, engine="kernels-only"), tokens, 0.0, 0, 0.0)
+    active = of.active_parameters - (1 if of.tied_embeddings else 2) * of.vocabulary * of.hidden
+    assert seconds >= 2 * active * tokens / (on.peak_flops * on.gemm_flops_efficiency)
+    # one token's experts at least
+    assert seconds >= BYTES * active / (on.bandwidth_bytes_per_s * on.gemm_bandwidth_efficiency)
+
+
+def test_room_for_cache_agrees_with_a_measured_run_on_a_small_gpu():
+    # a replayed vLLM run of Llama-3.1-8B on an RTX 4090 fits with 40,000 to 46,000 tokens
+    assert 40_000 <= kv_capacity_tokens("RTX-4090", DENSE) <= 46_000

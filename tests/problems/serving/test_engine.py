@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from naive_batching import NaiveServer
 from servers import draw_requests, limits, linear_cost, serve
 
-from problems.serving._log import EVICT
+from problems.serving._log import ADMIT, EVICT, about, step_entry
 from problems.serving._machine import make_instance
+from problems.serving._requests import make_requests
 from problems.serving._views import Memory, Request, Server
 
 
@@ -84,6 +85,30 @@ def test_engine_and_naive_twin_agree_to_the_last_digit(
     assert found.first_token_s.tolist() == first
     assert found.finish_s.tolist() == finish
     assert found.worst_gap_s.tolist() == gap
+
+
+def test_two_requests_and_a_preemption_by_hand() -> None:
+    """Prompts of 4 tokens, 6 of output, blocks of 4 tokens, 4 blocks, steps of 1 s.
+
+    0-1 both prefill (1 block each); 1-5 both decode (2 blocks each); at 5 both need a third: request 1 goes.
+    5-6 request 0 decodes and ends; 6-7 request 1 prefills its 4 + 5 tokens again and ends.
+    """
+    requests = make_requests([0.0, 0.0], [4, 4], [6, 6], [6, 6])
+    free = limits(blocks=4, max_output=8, decision_s=0.0, candidate_s=0.0)
+    found = serve(make_instance(requests, linear_cost(step=1.0), free))
+    assert found.first_token_s.tolist() == [1.0, 1.0]
+    assert found.finish_s.tolist() == [6.0, 7.0]
+    assert found.worst_gap_s.tolist() == [1.0, 2.0]
+    assert found.log.tolist() == [
+        about(ADMIT, 0),
+        about(ADMIT, 1),
+        step_entry(8, 0, 1),
+        step_entry(0, 1, 4),
+        about(EVICT, 1),
+        step_entry(0, 1, 1),
+        about(ADMIT, 1),
+        step_entry(9, 0, 1),
+    ]
 
 
 @pytest.mark.parametrize("swap", [-1.0, 0.001])

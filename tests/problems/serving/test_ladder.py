@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from servers import PLAIN, fcfs, if_it_fits, latest, limits, linear_cost, serve
+from servers import PLAIN, changed, fcfs, if_it_fits, latest, limits, linear_cost, serve
 
 from problems.serving._batching_rules import (
     arrival,
@@ -69,7 +69,7 @@ def test_requests_that_come_together_decode_at_the_roofline() -> None:
 
 def test_a_request_alone_takes_what_the_bound_says() -> None:
     data = host(CHAT_A100, 0.001, 40)
-    data = data._replace(time_s=np.where(np.arange(5) == 2, 0.0, np.where(np.arange(5) == 1, 0.0, data.time_s)))
+    data = data._replace(time_s=changed(data.time_s, at_1=0.0, at_2=0.0))
     found, (first_s, whole_s) = serve(data), alone(data)
     assert ttft_s(data, found) == pytest.approx(first_s, rel=1e-6)
     assert found.finish_s - data.requests.arrival_s == pytest.approx(whole_s, rel=1e-6)
@@ -148,6 +148,7 @@ def test_hidden_lengths_change_nothing_before_they_show() -> None:
         rng = np.random.default_rng(seed)
         shuffled = rng.permutation(data.requests.output_tokens)
         shuffled[:40] = data.requests.output_tokens[:40]
+        shuffled.setflags(write=False)
         other = data._replace(requests=data.requests._replace(output_tokens=shuffled))
         a, b = serve(data, V1), serve(other, V1)
         shorter_here = data.requests.output_tokens < shuffled
@@ -169,7 +170,7 @@ def test_a_measured_run_of_vllm_is_replayed_within_5_percent() -> None:
     output = column["output_tokens"]
     requests = make_requests(column["arrival_s"], column["input_tokens"], output, output)
     data = on_host(requests, Host("RTX-PRO-6000", "Llama-3.1-8B", max_output=4096), 1e4)
-    data = data._replace(limit=np.where(np.arange(6) == 2, 128, data.limit))
+    data = data._replace(limit=changed(data.limit, at_2=128))
     found = serve(data, (fcfs, if_it_fits, budget_2048, latest))
     measured_ttft = column["first_token_s"] - column["arrival_s"]
     tpot = (found.finish_s - found.first_token_s) / (output - 1)

@@ -44,7 +44,7 @@ def test_a_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
         (GOOD + "2,3\n", "line 4: 2 values for 3 columns"),
         (GOOD + "2,x,1\n", "line 4: prompt_tokens must be a number, got 'x'"),
         (GOOD + "2,nan,1\n", "line 4: prompt_tokens must be a number"),
-        (GOOD + "2,-3,1\n", "prompt_tokens must be positive, got -3.0 at request 2"),
+        (GOOD + "2,-3,1\n", "prompt_tokens must be positive, got -3 at request 2"),
         (GOOD + "0.5,3,1\n", "arrival_s must be ascending, got 0.5 at request 2"),
         ("# device=Z80\n" + GOOD, "Z80"),
         ("# device=L4 model=Llama-3.1-70B\n" + GOOD, "does not fit on L4"),

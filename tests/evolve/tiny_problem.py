@@ -1,9 +1,21 @@
-"""A tiny problem with two rules, and candidates that were never run."""
+"""A tiny problem, its evaluated programs, and what a model may say of them."""
 
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+import numpy as np
+from loopback import Answer, Loopback
+
 from evaluators.outcome import Ok, Outcome
+from evolve.budget import Budget, BudgetExhausted
+from evolve.llm import LLM, LLMConfig, LLMFatal
 from evolve.program import Candidate, Program
+from evolve.proposers.llm import LLMProposer
+from evolve.proposers.proposer import Draft, EditRefused
+from evolve.strategies.strategy import Proposal
 from problems.problem import Baseline, Hook, Objective, Problem
 
 
@@ -56,6 +68,8 @@ PROBLEM = Problem(
 )
 PARENT = "def priority(job, machine):\n    return job.duration\n"
 CHILD = "def priority(job, machine):\n    return job.duration * job.due\n"
+SAID = f"Long jobs that are due late can wait. So multiply.\n\n```python\n{CHILD}```\n"
+SEARCH = "<<<<<<< SEARCH\n    return job.duration\n=======\n    return job.duration * job.due\n>>>>>>> REPLACE\n"
 
 
 def ok(gap: float, small: float, large: float, profit: float = 1.0) -> Ok:
@@ -75,3 +89,31 @@ BASELINES = (
     candidate(1, ok(22.0, 14.0, 29.0, 6.0), PROBLEM.baselines[1].source, "baseline", "edd"),
 )
 PARENTS = (candidate(2, ok(17.2345, 11.0, 23.0)),)
+
+
+def propose(
+    *answers: Answer,
+    operator: str = "rewrite",
+    parents: Sequence[Candidate] = PARENTS,
+    budget: Budget | None = None,
+    times: int = 1,
+) -> tuple[Draft | BaseException, Loopback]:
+    """The last of several proposals, and the server with its requests."""
+
+    async def main() -> Draft | BaseException:
+        async with LLM(LLMConfig("scripted", server.url, retries=2), budget, prices={"scripted": (1.0, 10.0)}) as llm:
+            proposer = LLMProposer(PROBLEM, [llm])
+            for _ in range(times):
+                try:
+                    last: Draft | BaseException = await proposer.propose(
+                        Proposal(operator, tuple(parents)), np.random.default_rng(0)
+                    )
+                except (EditRefused, LLMFatal, BudgetExhausted) as error:
+                    last = error
+        return last
+
+    with Loopback(*answers) as server:
+        return asyncio.run(main()), server
+
+
+# replies
