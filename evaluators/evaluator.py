@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from evaluators import seal, wire
 from evaluators.channel import Talk
@@ -113,19 +113,7 @@ class Evaluator:
         SandboxUnavailable
             If a layer of the sandbox is missing and a weak one was not allowed.
         """
-        zygote = self._make_executor(
-            {
-                "module": self.problem.module,
-                "decoder": self.decoder,
-                "task": self.task,
-                "sets": {split: str(path) for split, path in self._sets.items()},
-                "timeout_s": self.limits.timeout_s,
-                "memory_bytes": self.limits.memory_bytes,
-                "weak": self._weak,
-                "lowered": self._lowered,
-            },
-            self.limits,
-        )
+        zygote = self._make_executor(self._settings(), self._worker_limits)
         try:
             seal.disabled()
         except ValueError as error:
@@ -143,6 +131,24 @@ class Evaluator:
                 "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
             )
         self._zygote, self._layout = zygote, zygote.layout
+
+    @property
+    def _worker_limits(self) -> Limits:
+        """Limits that the zygote keeps workers to."""
+        return self.limits
+
+    def _settings(self) -> dict[str, Any]:
+        """What the zygote is told first."""
+        return {
+            "module": self.problem.module,
+            "decoder": self.decoder,
+            "task": self.task,
+            "sets": {split: str(path) for split, path in self._sets.items()},
+            "timeout_s": self.limits.timeout_s,
+            "memory_bytes": self.limits.memory_bytes,
+            "weak": self._weak,
+            "lowered": self._lowered,
+        }
 
     def beside(self, kind: type[Kind]) -> Kind:
         """Another evaluator of the same problem with the same settings, not started."""
@@ -192,16 +198,14 @@ class Evaluator:
         Every end of a program is an outcome. What is raised is not about the program: a bad
         instance file, a verifier that contradicts a bound, an evaluator that was closed.
         """
-        try:
-            self._admit(source)
-        except Rejection as refusal:
-            return Rejected("admit", str(refusal))
+        if refusal := self.refusal(source):
+            return refusal
         instances = self.instances(split)
         referee = None if race is None else Referee(self.problem, instances, race)
         await self._load(split)
         async with self._slots:
             asked_at_s = time.monotonic()
-            ended = await self._run(source, split, probe, referee)
+            ended = await self._run(source, split, probe, referee=referee)
             if isinstance(ended, Failure):
                 return ended
             # Within the slot: scoring uses a core too.
@@ -209,10 +213,8 @@ class Evaluator:
 
     async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
         """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
-        try:
-            self._admit(source)
-        except Rejection as refusal:
-            return Rejected("admit", str(refusal))
+        if refusal := self.refusal(source):
+            return refusal
         await self._load(split)
         async with self._slots:
             zygote = await self._running()
@@ -220,6 +222,14 @@ class Evaluator:
                 return await zygote.run(source, split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s)
             except ExecutorLost:
                 return Crashed("run", "the zygote died while this program was tuned")
+
+    def refusal(self, source: str) -> Rejected | None:
+        """Why a program is not admitted, or None."""
+        try:
+            self._admit(source)
+        except Rejection as refusal:
+            return Rejected("admit", str(refusal))
+        return None
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)
@@ -235,15 +245,17 @@ class Evaluator:
                 await (await self._running()).load(split)
                 self._loaded.append(split)
 
-    async def _run(self, source: str, split: str, probe: bool, referee: Referee | None = None) -> Ended | Failure:
+    async def _run(
+        self, source: str, split: str, probe: bool, *, talk: Talk | None = None, referee: Referee | None = None
+    ) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
         for _ in range(2):
             zygote = await self._running()
             try:
                 if referee is None:
-                    return await zygote.run(source, split, probe=probe)
-                talk = functools.partial(referee.talk, layout=zygote.layout)
-                return await zygote.run(source, split, probe=probe, mode="blocks", talk=talk)
+                    return await zygote.run(source, split, probe=probe, talk=talk)
+                race = functools.partial(referee.talk, layout=zygote.layout)
+                return await zygote.run(source, split, probe=probe, mode="blocks", talk=race)
             except ExecutorLost as lost:
                 if lost.guilty:
                     return self._timed_out()
@@ -259,6 +271,16 @@ class Evaluator:
                 await self.start()
             return self._zygote
 
+    def _died(self, ended: Ended) -> Failure:
+        """How a worker ended that gave no answer."""
+        if ended.fate == "timed out":
+            return self._timed_out()
+        if ended.fate == "flooded":
+            return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
+        if ended.code < 0:
+            return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
+        return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
+
     def _timed_out(self) -> TimedOut:
         return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
 
@@ -266,17 +288,13 @@ class Evaluator:
         self, ended: Ended, instances: Sequence[Instance], asked_at_s: float, referee: Referee | None
     ) -> Outcome:
         """From how a worker ended and what it wrote to an outcome."""
-        if ended.fate == "timed out":
-            return self._timed_out()
-        if ended.fate == "flooded":
-            return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
-        if ended.code < 0:
-            return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
+        if ended.code < 0 or ended.fate != "exited":
+            return self._died(ended)
         raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
         if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
             return raced
         if ended.code > 0 or not ended.answer:
-            return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
+            return self._died(ended)
         try:
             answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(instances))
         except wire.BadAnswer as bad:

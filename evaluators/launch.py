@@ -19,6 +19,8 @@ _SET = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    # Sets of text in the same order each time: a program's answers must not depend on the process.
+    "PYTHONHASHSEED": "0",
 }
 _BOOTSTRAP = """
 import importlib, json, sys
@@ -40,4 +42,4 @@ def command(module: str, function: str, *numbers: int) -> list[str]:
     """
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *(path for path in sys.path if os.path.isabs(path) and path != root)]
-    return [sys.executable, "-I", "-c", _BOOTSTRAP, json.dumps(paths), module, function, *map(str, numbers)]
+    return [sys.executable, "-s", "-P", "-c", _BOOTSTRAP, json.dumps(paths), module, function, *map(str, numbers)]

@@ -51,6 +51,12 @@ def call(function: str, *arguments: object) -> int:
     return result
 
 
+def system_call(number: int, *arguments: object) -> int:
+    """A system call by its number; a negative result becomes an OSError."""
+    words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return call("syscall", ctypes.c_long(number), *words)
+
+
 def prctl(option: int, value: object, address: object = None) -> int:
     """Call prctl; values are words or buffers."""
     word = ctypes.c_ulong
@@ -179,15 +185,15 @@ def restrict_files() -> None:
         os.close(ruleset)
 
 
-def filter_system_calls() -> None:
-    """Seccomp: only what computing needs; every other system call fails with EPERM."""
-    prctl(seccomp.PR_SET_SECCOMP, seccomp.SECCOMP_MODE_FILTER, _filter()[0])
+def filter_system_calls(program: bytes = b"") -> None:
+    """Seccomp: only what computing needs, or what another filter allows; the rest fails with EPERM."""
+    prctl(seccomp.PR_SET_SECCOMP, seccomp.SECCOMP_MODE_FILTER, _filter(program)[0])
 
 
 @cache
-def _filter() -> tuple[Any, Any]:
+def _filter(program: bytes = b"") -> tuple[Any, Any]:
     """The filter as the kernel reads it, and the instructions that it points to."""
-    program = seccomp.program(platform.machine())
+    program = program or seccomp.program(platform.machine())
     code = ctypes.create_string_buffer(program)
     # struct sock_fprog: number of eight-byte instructions, padding, pointer to them.
     return ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code))), code

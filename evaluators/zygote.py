@@ -180,11 +180,11 @@ class Zygote:
                 answer = await self._answer(end)
             else:
                 await talk(channel)
-        flooded = channel.flooded or len(answer) > self._limits.result_bytes
-        if flooded:
+        fate = "flooded" if channel.flooded or len(answer) > self._limits.result_bytes else channel.fate
+        if fate:
             await self._say(kill=number)
         report = await exited
-        return Ended(answer, "flooded" if flooded else report["fate"], report["code"])
+        return Ended(answer, fate or report["fate"], report["code"])
 
     async def _answer(self, end: socket.socket) -> bytes:
         """Read all that a worker writes, up to a little more than the limit."""

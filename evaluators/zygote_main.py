@@ -123,9 +123,13 @@ class Zygote:
         self._fate: dict[int, str] = {}  # processes killed from here, and why
         self._task: Task
         self._prepared: Prepared
+        self._live: Any
 
     def prepare(self, missing: list[str]) -> None:
         """Import, load instances, compile what all programs share; then say how solutions look."""
+        if "prepared" in self._settings:
+            self._prepare_plain(missing)
+            return
         # Here, not above: numba takes longer to import than everything before.
         from evaluators import native, warmup, wire, worker
         from evaluators._lower_values import prepare_primitives
@@ -133,6 +137,7 @@ class Zygote:
 
         module, _, function = self._settings["task"].partition(":")
         self._task = getattr(importlib.import_module(module), function)
+        self._live = worker.live
         problem = importlib.import_module(self._settings["module"]).PROBLEM
         self._prepared = worker.Prepared(problem)
         self._prepared.probes = self._cases(problem.probes())
@@ -150,11 +155,22 @@ class Zygote:
             worker.losses(self._prepared.probes[:1], compile_hooks(rule.source, problem), problem)
         layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
         del self._prepared.splits["probes"]
+        self._be_ready(layout=[wire.Layout(*array) for array in layout], missing=missing)
+
+    def _prepare_plain(self, missing: list[str]) -> None:
+        """Get ready for programs that bring all they need: no problem is imported, nothing is compiled."""
+        module, _, function = self._settings["task"].partition(":")
+        home = importlib.import_module(module)
+        self._task, self._live = getattr(home, function), home.live
+        self._prepared = home.prepare(self._settings["prepared"])
+        self._be_ready(layout=[], missing=missing)
+
+    def _be_ready(self, **found: object) -> None:
         _be_single_threaded()
         gc.collect()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
         pages.gather()
-        _say(self._control, ready={"layout": [wire.Layout(*array) for array in layout], "missing": missing})
+        _say(self._control, ready=found)
 
     def _cases(self, instances: Any) -> list[Case]:
         from evaluators.compile import simulator
@@ -219,13 +235,11 @@ class Zygote:
                     self._kill(process, "killed")
 
     def _fork(self, number: int, order: Order) -> None:
-        from evaluators import worker
-
         descriptor = self._lines.descriptors.popleft()
         zygote = os.getpid() if self._hideout.init is None else 0  # as a worker sees it: outside its namespace
         process = os.fork()
         if process == 0:
-            self._become(worker.live, descriptor, zygote, order)
+            self._become(self._live, descriptor, zygote, order)
         os.close(descriptor)
         self._workers[process] = _Worker(number, time.monotonic() + order.timeout_s)
 
@@ -260,7 +274,8 @@ class Zygote:
                 os._exit(1)  # its namespace is dead, and all workers with it: no fault of theirs
             if process not in self._workers:
                 continue  # an orphan, adopted
-            if self._settings["weak"]:  # else it could not start anything that outlives it
+            # else it could not start anything that outlives it
+            if self._settings["weak"] or self._settings.get("forks"):
                 self._kill_orphans(process)
             worker = self._workers.pop(process)
             fate = self._fate.pop(process, "exited")

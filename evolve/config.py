@@ -18,6 +18,7 @@ from evolve.errors import UserError
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
 from problems import registry
+from problems.problem import Problem
 
 # Chosen so that the default run of shop/job_shop ends within three minutes on two cores
 # (benchmarks/seeds.py prints the seconds); an LLM's evaluations are bounded by money and patience instead.
@@ -75,6 +76,7 @@ class RunConfig(pydantic.BaseModel):
     valid: Path | None = None
     test: Path | None = None
     allow_weak_sandbox: bool = False
+    trust_evaluator: bool = False  # of a task: do not probe it for exploits first
 
     @pydantic.field_validator(
         "evaluations", "max_calls", "max_tokens", "max_input_tokens", "max_output_tokens", "max_reply_tokens",
@@ -141,6 +143,7 @@ class RunConfig(pydantic.BaseModel):
             raise UserError(str(error)) from None
         proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
         self._check_proposer(proposer)
+        self._check_form(problem, proposer)
         self._check_prompts(proposer)
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
@@ -159,6 +162,15 @@ class RunConfig(pydantic.BaseModel):
                 **{name: path.absolute() for name, path in self._files.items()},
             }
         )
+
+    def _check_form(self, problem: Problem, proposer: str) -> None:
+        if problem.form != "hooks" and proposer == "genetic":
+            raise UserError(
+                f"{problem.name}: its programs are whole Python programs, which the offline proposer cannot vary: name "
+                "a model with --model, answer yourself with --proposer mailbox, or score files with evolve evaluate"
+            )
+        if problem.form == "task" and self.own_instances:
+            raise UserError(f"--{next(iter(self.own_instances))}: a task has no instance files; its evaluator has them")
 
     def _check_proposer(self, proposer: str) -> None:
         if proposer in ("llm", "replay") and not self.model and self.record is None:

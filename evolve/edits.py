@@ -11,14 +11,13 @@ import difflib
 import textwrap
 from collections.abc import Sequence
 
+from evaluators import regions
 from evaluators.canonical import canonical_hash
 from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
-_START, _END = "# EVOLVE-BLOCK-START", "# EVOLVE-BLOCK-END"
 
-
-def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False) -> str:
+def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False, whole: bool = False) -> str:
     """The child that a reply makes of its parent, whichever of the two forms the reply uses.
 
     Parameters
@@ -31,6 +30,8 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
         Functions that a whole program must define; they tell it from other code in the reply.
     cut : bool
         Whether the reply was cut short, so that its last code block may be half a program.
+    whole : bool
+        Whether programs are ordinary Python, of which only comments and layout count for nothing.
 
     Returns
     -------
@@ -49,7 +50,8 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     flaw = syntax_error(child)
     if flaw:
         raise EditRefused(f"the edited program does not parse: {flaw}")
-    if canonical_hash(parent, tuple(hooks)) == canonical_hash(child, tuple(hooks)):
+    roots = () if whole else tuple(hooks)
+    if canonical_hash(parent, roots) == canonical_hash(child, roots):
         raise EditRefused("the edit changes nothing but names, layout or dead code: change what the program computes")
     return child
 
@@ -98,14 +100,9 @@ def _dedented(lines: Sequence[str]) -> str:
     return textwrap.dedent("\n".join(line.rstrip().expandtabs(4) for line in lines))
 
 
-def _without_blank_ends(lines: Sequence[str]) -> list[str]:
-    filled = [i for i, line in enumerate(lines) if line.strip()]
-    return list(lines[filled[0] : filled[-1] + 1]) if filled else []
-
-
 def _tidy(lines: Sequence[str]) -> list[str]:
     """Lines without blank ones at either end, indented with blanks instead of tabs."""
-    widths = [(line, len(line) - len(line.lstrip())) for line in _without_blank_ends(lines)]
+    widths = [(line, len(line) - len(line.lstrip())) for line in regions.without_blank_ends(lines)]
     return [line[:width].expandtabs(4) + line[width:] for line, width in widths]
 
 
@@ -133,55 +130,15 @@ def _no_match(lines: Sequence[str], search: Sequence[str], number: int) -> str:
     return f"SEARCH block {number} matches nothing: {wrong[:80]!r} is no line of the program{nearest}"
 
 
-# protected text
-
-
 def keep_protected(parent: str, child: str) -> str:
-    """The child, if it changes nothing outside the parent's EVOLVE-BLOCK regions.
-
-    Blanks at line ends and blank lines next to markers may differ; the parent's are kept, so that
-    protected text stays the same to the byte.
+    """The child, if it changes nothing outside the parent's EVOLVE-BLOCK regions; see evaluators/regions.py.
 
     Raises
     ------
     EditRefused
         If protected text or the number of regions differs.
     """
-    own, regions = _split_regions(parent)
-    if not regions:
-        return child
-    other, regions = _split_regions(child)
-    if len(own) != len(other):
-        raise EditRefused(f"keep the {len(own) - 1} pair(s) of lines {_START!r} and {_END!r} and all text outside them")
-    for before, after in zip(own, other, strict=True):
-        wanted, got = ([line.rstrip() for line in _without_blank_ends(lines)] for lines in (before, after))
-        if wanted != got:
-            wrong = next((line for line in wanted if line not in got), "") or next(
-                (x for x in got if x not in wanted), ""
-            )
-            raise EditRefused(f"text outside the EVOLVE-BLOCK region must stay as it is, see {wrong[:80]!r}")
-    lines = list(own[0])
-    for region, after in zip(regions, own[1:], strict=True):
-        lines += [*region, *after]
-    return "\n".join(lines)
-
-
-def _split_regions(source: str) -> tuple[list[list[str]], list[list[str]]]:
-    """Lines outside regions, marker lines included, and lines inside; the former is one longer."""
-    kept: list[list[str]] = [[]]
-    regions: list[list[str]] = []
-    inside = False
-    for line in source.split("\n"):
-        mark = line.strip()
-        if mark.startswith((_START, _END)) and mark.startswith(_END) != inside:
-            raise EditRefused(f"the lines {_START!r} and {_END!r} must come in pairs, in this order")
-        if mark.startswith(_END):
-            inside = False
-            kept.append([])
-        (regions[-1] if inside else kept[-1]).append(line)
-        if mark.startswith(_START):
-            inside = True
-            regions.append([])
-    if inside:
-        raise EditRefused(f"the line {_START!r} has no {_END!r} after it")
-    return kept, regions
+    try:
+        return regions.keep(parent, child)
+    except regions.BadRegions as error:
+        raise EditRefused(str(error)) from None

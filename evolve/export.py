@@ -9,7 +9,7 @@ from datetime import date
 from evaluators.outcome import Ok
 from evolve.codec import dumps
 from evolve.errors import UserError
-from evolve.heuristic import RECORD
+from evolve.heuristic import NOTE, RECORD
 from evolve.program import Program
 from evolve.store import Store
 from problems import registry
@@ -26,7 +26,10 @@ def export(store: Store, identifier: int | None, licence: str) -> str:
         for split in problem.splits
         if isinstance(outcome := read.get(split), Ok) and split not in store.config.own_instances
     }
-    body = _without_docstring(_settled_parameters(program.source)).strip()
+    if problem.form == "hooks":
+        body = _without_docstring(_settled_parameters(program.source)).strip()
+    else:
+        body = program.source.strip()
     if not body or not outcomes:
         raise UserError(f"{store.folder}: program {identifier} has no valid outcome; choose one from: evolve front")
     exact = {
@@ -34,6 +37,14 @@ def export(store: Store, identifier: int | None, licence: str) -> str:
         for split, outcome in outcomes.items()
     }
     record = {"problem": problem.name, "decoder": store.config.decoder, "objectives": exact}
+    if problem.form != "hooks":
+        # as it stands: docstring, imports and protected text belong to a whole program
+        notes = [
+            *_provenance(store, identifier),
+            *_figures(store, problem, identifier, outcomes),
+            f"Licence: {licence}",
+        ]
+        return f"{body}\n\n\n" + "".join(f"{NOTE}{note}\n" for note in notes) + f"{RECORD}{dumps(record)}\n"
     lines = [
         f"A rule for {problem.title}, discovered with evolve.",
         "",

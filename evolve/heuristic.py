@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluators.policy import Rejection, admit
+from evaluators.kinds import admit
+from evaluators.language import Rejection
 from evolve.errors import UserError
 from evolve.store import Store
 from problems import registry
 from problems.problem import Problem
 
 RECORD = "# evolve-record: "
+NOTE = "# evolve: "
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,14 @@ def load_heuristic(
     else:
         name, source = str(path), read_source(path)
         problem = problem or (record_of(source) or {}).get("problem")
-    hooks = _admitted_hooks(name, source, [problem] if problem else registry.names())
-    functions, is_compiled = _callables(source, compiled)
-    return Heuristic(name, source, {hook: functions[hook] for hook in hooks}, is_compiled)
+    admitted = _admitting(name, source, [problem] if problem else registry.names())
+    # whole programs are ordinary Python, which the compiler does not know
+    functions, is_compiled = _callables(source, compiled and admitted.form == "hooks")
+    return Heuristic(name, source, {name: functions[name] for name in admitted.functions or functions}, is_compiled)
 
 
-def _admitted_hooks(name: str, source: str, problems: list[str]) -> list[str]:
-    """Hooks of the first of the problems that admits a program."""
+def _admitting(name: str, source: str, problems: list[str]) -> Problem:
+    """The first of the problems that admits a program."""
     refusals = []
     for candidate in problems:
         try:
@@ -87,7 +90,7 @@ def _admitted_hooks(name: str, source: str, problems: list[str]) -> list[str]:
         except (Rejection, registry.UnknownProblem) as refusal:
             refusals.append(f"{candidate}: {refusal}")
         else:
-            return [hook.name for hook in problem.hooks]
+            return problem
     raise UserError(f"{name}: no problem admits it ({'; '.join(refusals)})")
 
 

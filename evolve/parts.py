@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluators.evaluator import Evaluator
+from evaluators.kinds import evaluator_of
 from evaluators.limits import Limits
 from evolve import keys
 from evolve.budget import Budget
@@ -21,7 +22,7 @@ from evolve.proposers.mailbox import MODEL as MAILBOX
 from evolve.proposers.mailbox import MailboxProposer
 from evolve.proposers.proposer import Proposer
 from evolve.proposers.replay import ReplayProposer
-from evolve.record import Record, RecordedEvaluator
+from evolve.record import Record, RecordedEvaluator, recorded
 from evolve.store import Store
 from evolve.strategies import registry as strategies
 from evolve.strategies.strategy import Strategy
@@ -67,8 +68,8 @@ def prepare(config: RunConfig) -> Parts:
 def build_evaluator(config: RunConfig, parts: Parts) -> Evaluator:
     """The evaluator of a run; a replay takes from its record what that machine measured."""
     patience = 1 if parts.record is None else _REPLAY_PATIENCE
-    kind = Evaluator if parts.record is None else RecordedEvaluator
-    evaluator = kind(
+    kind = evaluator_of(parts.problem)
+    evaluator = (kind if parts.record is None else recorded(kind))(
         parts.problem,
         decoder=config.decoder,
         workers=config.workers,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jinja2
 
-from evaluators import language
+from evaluators import language, python_policy
 from evaluators.outcome import Failure, Ok
 from evolve.errors import UserError
 from evolve.operators import OPERATORS
@@ -86,6 +86,7 @@ def render(
     facts = {
         "problem": problem,
         "language": language,
+        "modules": python_policy.MODULES,
         "example": _example(problem),
         "titles": {baseline.name: baseline.title for baseline in problem.baselines},
         "baselines": [candidate for candidate in baselines if isinstance(candidate.outcome, Ok)],

@@ -76,6 +76,11 @@ class Record:
         return Candidate(candidate.program, measured(candidate.outcome, recorded, objectives))
 
 
+def recorded(kind: type[Evaluator]) -> type[RecordedEvaluator]:
+    """An evaluator of some kind that takes from a record what depends on the machine."""
+    return type(f"Recorded{kind.__name__}", (RecordedEvaluator, kind), {})
+
+
 class RecordedEvaluator(Evaluator):
     """Evaluates anew, and takes from a record what its machine measured."""
 

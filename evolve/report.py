@@ -6,6 +6,7 @@ champion is compared with is chosen on ``valid``, before they are read.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from evaluators.outcome import Ok
@@ -13,6 +14,11 @@ from evolve.loop import Search
 from evolve.program import Program
 from evolve.statistics import Paired, compare, side
 from problems.problem import Objective, Problem
+
+_ONE_NUMBER = (
+    "The task has no test split: its evaluator gives one number, which guided the search and chose the champion. "
+    "Whether that carries over to cases which the evaluator does not hold was not measured."
+)
 
 
 async def assess(search: Search) -> dict[str, Any]:
@@ -38,6 +44,8 @@ async def assess(search: Search) -> dict[str, Any]:
         search.notify(f"reporting on {split}")
         splits[split] = await _assess_split(search, split, entrants, best)
     words, improved = verdict(problem, splits, champion, best.operator)
+    if problem.form == "task":
+        words.append(_ONE_NUMBER)
     return {
         "decoder": search.store.config.decoder,
         "champion": champion,
@@ -117,6 +125,8 @@ def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: s
     if on_valid is None:
         return [f"No program beat the best baseline {baseline} on valid: the champion is the baseline."], False
     where = side(objective, on_valid["low"], on_valid["high"])
+    if not math.isfinite(on_valid["low"]):
+        return [f"The champion and {baseline} differ by {_words(on_valid, objective)} on valid."], False
     if where != "better":
         return [
             f"Not improved: on valid the champion and {baseline} differ by {_words(on_valid, objective)}, "
@@ -148,4 +158,6 @@ def _champion_interval(result: dict[str, Any], champion: int, objective: Objecti
 
 def _words(interval: dict[str, float], objective: Objective) -> str:
     unit = " points" if objective.unit == "%" else f" {objective.unit}"
+    if not math.isfinite(interval["low"]):
+        return f"{interval['difference']:+.3g}{unit} (too few values for an interval)"
     return f"{interval['difference']:+.2f}{unit} [{interval['low']:+.2f}, {interval['high']:+.2f}]"

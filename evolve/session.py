@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluators.outcome import Rejected
+from evaluators.evaluator import Evaluator
+from evaluators.outcome import Ok, Rejected
 from evolve import report
 from evolve.cassette import Recording, Replies
 from evolve.config import RunConfig
@@ -46,6 +47,8 @@ def run(problem: str, *, on_status: Callable[[Status], None] | None = None, **se
 def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = None) -> Path:
     """Run resolved settings in a new folder."""
     parts = prepare(config)
+    if parts.problem.task is not None and parts.record is None:
+        _probe(build_evaluator(config, parts), config.trust_evaluator)
     with Store.create(config, versions()) as store:
         _drive(store, parts, on_status)
         return store.folder
@@ -191,6 +194,31 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
     finally:
         await parts.proposer.close()
         await evaluator.close()
+
+
+def _probe(evaluator: Evaluator, trusted: bool) -> None:
+    """Refuse a task whose evaluator does not work, or rewards what it should not.
+
+    Raises
+    ------
+    UserError
+        Naming the exploit and the way out.
+    """
+    # late: it imports the compiler
+    from evaluators import exploits
+
+    assert isinstance(evaluator, exploits.ExternalEvaluator)
+    first, *found = asyncio.run(exploits.throw(evaluator, all_of_them=not trusted))
+    folder = evaluator.problem.name.removeprefix("task:")
+    if first.outcome != Ok.kind:
+        raise UserError(f"{folder}: the initial program has no score: {first.outcome} at {first.detail}")
+    if exploited := [finding for finding in found if finding.exploits]:
+        score, bar = exploited[0].score, first.score
+        raise UserError(
+            f"{folder}: the evaluator {exploited[0].detail}: the probe {exploited[0].probe!r} scores {score:.6g}, the "
+            f"initial program {bar:.6g} ({len(exploited)} exploits in all; see: evolve doctor --task {folder}); mend "
+            "the evaluator, or run it as it is with --trust-evaluator"
+        )
 
 
 def _spent(store: Store) -> dict[str, float]:

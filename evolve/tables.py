@@ -56,6 +56,14 @@ def problem_json(problem: Problem) -> dict[str, Any]:
             }
             for hook in problem.hooks
         ],
+        "form": problem.form,
+        "solver": problem.solver
+        and {
+            "signature": problem.solver.signature,
+            "doc": problem.solver.doc,
+            "seconds": problem.solver.seconds,
+            "fields": [field._asdict() for field in problem.solver.fields],
+        },
         "objectives": [_objective_json(o) for o in problem.objectives],
         "baselines": [
             {"name": b.name, "title": b.title, "citation": b.citation, "kind": "rule" if b.is_rule else "procedure"}
@@ -150,7 +158,11 @@ def _objective_table(problem: Problem, rows: list[dict[str, Any]], baseline: str
         cells = [figure(row["objectives"][o.name]) for o in problem.objectives]
         interval = row.get("against_baseline", {}).get(primary.name)
         if interval:
-            cells.append(f"{interval['difference']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}]")
+            # one instance gives no interval; the store keeps null for what is not finite
+            bounds = [interval["low"], interval["high"]]
+            known = all(bound is not None and math.isfinite(bound) for bound in bounds)
+            between = f" [{bounds[0]:+.2f}, {bounds[1]:+.2f}]" if known else ""
+            cells.append(f"{interval['difference']:+.2f}{between}")
         budgeted = " (budgeted)" if row["role"] == "procedure" else ""
         table.add_row(row["name"] + budgeted, *cells, style="bold" if row["role"] == "champion" else "")
     return table

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from problems.claims import Claim
 
 Direction = Literal["min", "max"]
+Form = Literal["hooks", "solve", "task"]
 ReferenceKind = Literal["optimum", "best known", "lower bound"]
 
 
@@ -77,6 +78,65 @@ class Hook:
         return f"{self.name}({', '.join(self.arguments)}) -> float"
 
 
+class Field(NamedTuple):
+    """One field of what a whole program sees of an instance."""
+
+    name: str
+    type: str  # "(n,) int64", "int"
+    unit: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Solver:
+    """The one function of a problem whose candidates are whole programs: ``solve(instance) -> solution``.
+
+    ``view`` maps an instance's data to what the function sees, the NamedTuple ``argument`` of numbers
+    and arrays; ``arrays`` maps each field of the problem's solution to its dtype and dimensions.
+    """
+
+    argument: type  # NamedTuple of Annotated[type, "shape and dtype", unit, doc]
+    view: Callable[[Any], Any]
+    arrays: Mapping[str, tuple[str, int]]
+    doc: str  # what is returned
+    seconds: float = 1.0  # wall clock for one instance
+
+    signature = "solve(instance) -> solution"
+
+    @property
+    def fields(self) -> list[Field]:
+        """Fields of the argument.
+
+        Raises
+        ------
+        TypeError
+            If one is not annotated in that form: shapes and units are part of the contract.
+        """
+        found = []
+        for name, hint in typing.get_type_hints(self.argument, include_extras=True).items():
+            notes = getattr(hint, "__metadata__", ())
+            if typing.get_origin(hint) is not typing.Annotated or len(notes) != 3:
+                raise TypeError(
+                    f"{self.argument.__name__}.{name} must be Annotated[type, form, unit, doc], got {hint!r}"
+                )
+            found.append(Field(name, *notes))
+        return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """A user's own evaluator, and the program it starts from; see docs/tasks.md."""
+
+    folder: Path
+    program: Path
+    evaluator: Path
+    feasible: str = ""  # a metric that must be positive, e.g. "validity"; "": none
+    timeout_s: float = 60.0  # wall clock of one evaluation
+    memory_bytes: int = 4 * 2**30  # of each process of an evaluation
+    isolate: bool | None = None  # the program in a process of its own; None: where the evaluator allows that
+    read: tuple[Path, ...] = ()  # folders that may be read besides this one and installed packages
+
+
 @dataclass(frozen=True)
 class Objective:
     """One number that a program is judged by.
@@ -125,8 +185,8 @@ class Baseline:
     """A published method, with its citation.
 
     A *rule* is a program of the same kind as candidates (``hooks`` maps each hook to the Python
-    function that fills it). A *procedure* is trusted code with its own budget (``solve`` maps
-    instance data to a solution): it is an opponent, never a seed.
+    function that fills it, or ``text`` is the whole program). A *procedure* is trusted code with
+    its own budget (``solve`` maps instance data to a solution): it is an opponent, never a seed.
     """
 
     name: str
@@ -134,6 +194,7 @@ class Baseline:
     citation: str
     hooks: Mapping[str, Callable[..., float]] = field(default_factory=dict)
     solve: Callable[[Any], Any] | None = None
+    text: str = ""
     costly: bool = False  # left out of the report that ends each run, for its time
 
     @property
@@ -147,6 +208,8 @@ class Baseline:
 
         The functions may use ``math`` and nothing else of the module they stand in.
         """
+        if self.text:
+            return self.text
         parts = []
         for hook, function in self.hooks.items():
             text = textwrap.dedent(inspect.getsource(function))
@@ -210,13 +273,29 @@ class Problem:
     baselines: tuple[Baseline, ...]
     read: Callable[[Path], Sequence[Instance]]  # the problem's public text format; raises BadInstance
     format: str  # that format in one line
+    # Candidates are whole programs in Python mode; then there are no hooks, and the one simulator is
+    # called as (data, solve, theta).
+    solver: Solver | None = None
+    task: Task | None = None  # candidates are whole files, and a user's own evaluator scores them
     hidden: Hidden | None = None  # of an online problem: what hooks must not know, and the test that they do not
     claims: tuple[Claim, ...] = ()  # what papers say of the baselines, see claims.py
 
     @property
     def name(self) -> str:
-        """``shop/job_shop`` for the module ``problems.shop.job_shop``."""
+        """``shop/job_shop`` for the module ``problems.shop.job_shop``; ``task:FOLDER`` for a task."""
+        if self.task is not None:
+            return f"task:{self.task.folder}"
         return "/".join(self.module.split(".")[1:])
+
+    @property
+    def form(self) -> Form:
+        """What a candidate is: a simulator's hooks, a program that solves instances, or a task's whole file."""
+        return "task" if self.task else "solve" if self.solver else "hooks"
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the functions that a candidate must define."""
+        return ("solve",) if self.solver else tuple(hook.name for hook in self.hooks)
 
     @property
     def primary(self) -> Objective:

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Collection
 from pathlib import Path
 
+from problems import task
 from problems.problem import Problem
 
 _ROOT = Path(__file__).parent
@@ -34,13 +35,18 @@ def unknown(what: str, name: str, known: Collection[str], *, close_to: str = "")
 
 
 def load(name: str) -> Problem:
-    """Import one problem; an error inside its module is let through.
+    """Import one problem, or read a task folder; an error inside a problem's module is let through.
 
     Raises
     ------
     UnknownProblem
-        If there is no such file.
+        If there is no such file, or ``task:FOLDER`` names no task.
     """
+    if name.startswith(task.PREFIX):
+        try:
+            return task.load(Path(name.removeprefix(task.PREFIX)))
+        except task.BadTask as error:
+            raise UnknownProblem(str(error)) from None
     known = names()
     if name not in known:
         # a name without its family is the commonest slip

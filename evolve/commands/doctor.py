@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from evaluators import doctor as probes
+from evaluators.outcome import Ok
 from evolve import tables
-from evolve.commands.options import Json
+from evolve.commands.options import Json, WeakSandbox, load_problem, task_name
 from evolve.errors import UserError
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    task: Annotated[Path | None, typer.Option(help="Probe this task's evaluator for exploits instead.")] = None,
+    allow_weak_sandbox: WeakSandbox = False,
+) -> None:
     """Try every layer of the sandbox in a throw-away worker; exit 3 if a required one does not hold here."""
+    if task is not None:
+        _probe_task(task, json, allow_weak_sandbox)
+        return
     try:
         records = probes.examine()
     except ValueError as error:
@@ -33,4 +45,27 @@ def doctor(json: Json = False) -> None:
             "start here, unless told --allow-weak-sandbox",
             file=sys.stderr,
         )
+        raise typer.Exit(3)
+
+
+def _probe_task(folder: Path, json: bool, weak: bool) -> None:
+    """Throw probes at a task's evaluator; exit code 3 if one is rewarded."""
+    from evaluators import exploits
+
+    problem = load_problem(task_name(folder))
+    findings = asyncio.run(exploits.throw(exploits.ExternalEvaluator(problem, allow_weak_sandbox=weak)))
+    exploited = any(finding.exploits for finding in findings)
+    works = findings[0].outcome == Ok.kind
+    if json:
+        tables.print_json(
+            {"task": str(problem.task and problem.task.folder), "works": works, "exploited": exploited,
+             "objective": problem.primary.name, "probes": [finding._asdict() for finding in findings]}
+        )  # fmt: skip
+    else:
+        table = Table("probe", "outcome", problem.primary.name, "exploits", "detail", box=None, pad_edge=False)
+        for finding in findings:
+            mark = "EXPLOIT" if finding.exploits else "no"
+            table.add_row(finding.probe, finding.outcome, tables.figure(finding.score), mark, Text(finding.detail))
+        tables.console.print(table)
+    if exploited or not works:
         raise typer.Exit(3)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluators.evaluator import Evaluator
+from evaluators.kinds import evaluator_of
 from evaluators.limits import Limits
 from evaluators.outcome import Failure, Ok, Outcome
 from evolve import heuristic, salvage, tables
@@ -46,8 +46,9 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
         program = Program(store.next_number(), source, "import", file.stem)
 
         async def work() -> Ok:
-            evaluator = Evaluator(
-                config.problem,
+            problem = load_problem(config.problem)
+            evaluator = evaluator_of(problem)(
+                problem,
                 decoder=config.decoder,
                 limits=Limits(timeout_s=config.timeout_s, memory_bytes=config.memory_bytes),
                 sets=config.own_instances,

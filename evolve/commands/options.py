@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from evaluators.evaluator import Evaluator, solve_procedure
+from evaluators.evaluator import solve_procedure
+from evaluators.kinds import evaluator_of
 from evaluators.limits import Limits
 from evaluators.outcome import Outcome
 from evolve.config import available_cores
@@ -33,6 +34,11 @@ def load_problem(name: str) -> Problem:
         raise UserError(str(error)) from None
 
 
+def task_name(folder: Path) -> str:
+    """The name under which a task folder is a problem, from wherever it is used later."""
+    return f"task:{folder.resolve()}"
+
+
 def checked_decoder(problem: Problem, decoder: str | None) -> str:
     """The named decoder, or the problem's default."""
     if decoder is not None and decoder not in problem.simulators:
@@ -41,7 +47,9 @@ def checked_decoder(problem: Problem, decoder: str | None) -> str:
 
 
 def checked_split(problem: Problem, split: str) -> str:
-    """The named split, if the problem has it."""
+    """The named split, if the problem has it; a task has one evaluation under any name."""
+    if problem.form == "task":
+        return "train"
     if split not in problem.splits:
         raise UserError(registry.unknown("split", split, problem.splits))
     return split
@@ -60,8 +68,8 @@ def evaluate_programs(
     """Evaluate programs, sealed, on splits: split -> program name -> outcome, and the instances."""
 
     async def work() -> tuple[dict[str, dict[str, Outcome]], dict[str, Sequence[Instance]]]:
-        evaluator = Evaluator(
-            problem.name,
+        evaluator = evaluator_of(problem)(
+            problem,
             decoder=decoder,
             workers=available_cores(),
             limits=limits or Limits(timeout_s=60.0),

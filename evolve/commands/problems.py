@@ -52,6 +52,15 @@ def show(name: Annotated[str, typer.Argument(help="e.g. shop/job_shop")], json: 
             for field in argument["fields"]:
                 table.add_row(field["name"], field["unit"], field["doc"])
             console.print(table)
+    if problem.solver is not None:
+        console.print(f"{problem.solver.signature}: {problem.solver.doc}", style="bold", markup=False)
+        console.print(f"{problem.solver.seconds:g} s of wall-clock time for each instance")
+        table = Table(box=None, pad_edge=False)
+        for column in ("instance.", "form", "unit", "meaning"):
+            table.add_column(column, overflow="fold")
+        for row in problem.solver.fields:
+            table.add_row(*row)
+        console.print(table)
     console.print(
         "\nobjectives: " + "; ".join(f"{o.name} ({o.unit}, {o.direction}): {o.title}" for o in problem.objectives)
     )

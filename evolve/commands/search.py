@@ -10,7 +10,7 @@ import typer
 
 from evolve import session, tables
 from evolve.cassette import read_cassette, write_cassette
-from evolve.commands.options import Run, WeakSandbox, load_problem
+from evolve.commands.options import Run, WeakSandbox, load_problem, task_name
 from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.progress import Progress
@@ -67,6 +67,12 @@ def run(
     test: Annotated[_Folder, typer.Option(help="Your own instances to report on.")] = None,
     out: Annotated[_Folder, typer.Option(help="The run's folder; default runs/<problem>-<time>.")] = None,
     config: Annotated[_Folder, typer.Option(help="TOML file of settings; flags win over it.")] = None,
+    task: Annotated[
+        _Folder, typer.Option(help="Your own initial_program.py and evaluator.py; see docs/tasks.md.")
+    ] = None,
+    trust_evaluator: Annotated[
+        bool, typer.Option("--trust-evaluator", help="Do not probe a task's evaluator for exploits first.")
+    ] = False,
     allow_weak_sandbox: WeakSandbox = False,
 ) -> None:
     """Search for a heuristic; keep the run in its folder and end with a report on test."""
@@ -81,14 +87,18 @@ def run(
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
         "race": race, "alpha": alpha,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
-        "allow_weak_sandbox": allow_weak_sandbox or None,
+        "allow_weak_sandbox": allow_weak_sandbox or None, "trust_evaluator": trust_evaluator or None,
     }  # fmt: skip
+    if task is not None:
+        if problem is not None:
+            raise UserError(f"name a problem or --task, not both: {problem}, {task}")
+        given["problem"] = task_name(task)
     settings = {key: value for key, value in given.items() if value is not None}
     if cassette is not None and config is None:
         # a cassette knows the run that it was taken from; what the user says wins
         settings = {**read_cassette(cassette)[0], "proposer": "replay", **settings}
     if config is None and "problem" not in settings:
-        raise UserError(f"name a problem: {', '.join(registry.names())}")
+        raise UserError(f"name a problem ({', '.join(registry.names())}), or a folder of your own with --task")
     resolved = RunConfig.load(config, **settings) if config else RunConfig.make(**settings)
     _follow(resolved.problem, resolved.out, lambda progress: session.start(resolved, on_status=progress.update))
 

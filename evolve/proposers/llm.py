@@ -142,8 +142,8 @@ class LLMProposer(Proposer):
         cut = recording.finish == "length"
         if not recording.text.strip():
             raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
-        hooks = [hook.name for hook in self._problem.hooks]
-        return apply(proposal.parents[0].program.source, recording.text, hooks, cut=cut)
+        whole = self._problem.form != "hooks"
+        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut, whole=whole)
 
     def _draw(self, proposal: Proposal, rng: np.random.Generator) -> LLM:
         """The model that this attempt asked before; else the one it names, or any, of those that are not out."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 from tiny_problem import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
 
+from evaluators.kinds import admit
 from evaluators.outcome import Ok, TimedOut
-from evaluators.policy import admit
 from evolve.operators import OPERATORS
 from evolve.program import Candidate, Program
 from evolve.prompt import BadTemplate, operators, render

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from nosy import nosy
 
-from evaluators import audit, policy
+from evaluators import audit, frames, kinds
 from evaluators.compile import CompiledProgram, compile_hooks, simulate
 from problems import registry
 from problems.problem import BadInstance, Baseline, Infeasible, Instance, NonFiniteScore, Problem, quantities
@@ -38,9 +38,20 @@ def compiled(problem_name: str, rule: str) -> CompiledProgram:
     return compile_hooks(baseline.source, problem, wrappers=True)
 
 
+@cache
+def whole_program(problem_name: str, rule: str) -> Any:
+    baseline = registry.load(problem_name).baseline(rule)
+    assert baseline is not None
+    namespace: dict[str, Any] = {}
+    exec(baseline.source, namespace)
+    return namespace["solve"]
+
+
 def solve(problem: Problem, baseline: Baseline, data: Any, decoder: str | None = None) -> Any:
     if baseline.solve is not None:
         return baseline.solve(data)
+    if problem.form == "solve":
+        return problem.simulators["solve"](data, whole_program(problem.name, baseline.name), np.zeros(0))
     return simulate(problem, decoder or problem.default_decoder, data, compiled(problem.name, baseline.name))
 
 
@@ -96,6 +107,12 @@ def test_every_declaration_has_a_unit_and_a_text(problem: Problem) -> None:
             assert argument.__doc__
             assert len(quantities(argument)) == len(argument.__annotations__)
             assert all(q.unit and q.doc for q in quantities(argument))
+    if problem.solver is not None:
+        assert problem.solver.doc
+        assert problem.solver.argument.__doc__
+        assert all(f.type and f.unit and f.doc for f in problem.solver.fields)
+        assert set(problem.solver.arrays) == set(vars(problem.solution)["_fields"])
+    assert bool(problem.hooks) != bool(problem.solver)
     for objective in problem.objectives:
         assert objective.title
         assert objective.unit
@@ -116,12 +133,13 @@ def test_at_least_three_cited_rules_bear_their_own_names(problem: Problem) -> No
     for baseline in problem.baselines:
         assert baseline.title
         assert baseline.citation
-        assert baseline.is_rule == (set(baseline.hooks) == {h.name for h in problem.hooks})
+        fills = bool(baseline.text) if problem.solver else set(baseline.hooks) == {h.name for h in problem.hooks}
+        assert baseline.is_rule == fills
 
 
 def test_rules_are_admitted_as_programs(problem: Problem) -> None:
     for baseline in problem.rules:
-        policy.admit(baseline.source, problem)
+        kinds.admit(baseline.source, problem)
 
 
 def test_splits_are_train_valid_test_and_shifts(problem: Problem) -> None:
@@ -138,6 +156,17 @@ def test_instances_have_unique_names_and_frozen_contiguous_arrays(problem: Probl
         for array in (a for i in instances for a in arrays(i.data)):
             assert array.flags.c_contiguous
             assert not array.flags.writeable
+
+
+def test_whole_programs_see_frozen_plain_values(problem: Problem) -> None:
+    if problem.solver is None:
+        pytest.skip("candidates are hooks: they see numbers only")
+    for instance in problem.probes():
+        seen = problem.solver.view(instance.data)
+        assert type(seen) is problem.solver.argument
+        kind, fields = frames.unpack(frames.pack(b"Q", seen._asdict())[4:])
+        assert kind == b"Q"
+        assert all(np.array_equal(fields[name], value) for name, value in seen._asdict().items())
 
 
 def test_no_instance_is_in_two_splits(problem: Problem) -> None:
@@ -293,8 +322,14 @@ def test_rearranged_solutions_are_refused_or_beat_no_bound(problem: Problem) -> 
             assert not (found := beaten_bound(problem, instance, solution)), f"{what}: {found}"
 
 
+def hooks_only(problem: Problem) -> None:
+    if problem.form != "hooks":
+        pytest.skip("candidates are whole programs: there are no hooks to compile")
+
+
 @pytest.mark.parametrize("value", ["math.nan", "math.inf", "-math.inf"])
 def test_non_finite_scores_raise_in_every_decoder(problem: Problem, value: str) -> None:
+    hooks_only(problem)
     source = "import math\n" + "".join(
         f"\ndef {hook.name}({', '.join(hook.arguments)}):\n    return {value}\n" for hook in problem.hooks
     )
@@ -312,6 +347,7 @@ def plain_python(problem_name: str) -> Any:
 
 
 def test_compiled_and_plain_simulations_agree(problem: Problem) -> None:
+    hooks_only(problem)
     for rule in problem.rules:
         for decoder, expected in plain_python(problem.name)[rule.name]["solutions"].items():
             for probe, plain in zip(problem.probes(), expected, strict=True):
@@ -320,6 +356,7 @@ def test_compiled_and_plain_simulations_agree(problem: Problem) -> None:
 
 
 def test_compiled_and_plain_hooks_agree(problem: Problem) -> None:
+    hooks_only(problem)
     positions = {hook.name: i for i, hook in enumerate(problem.hooks)}
     for rule in problem.rules:
         program = compiled(problem.name, rule.name)

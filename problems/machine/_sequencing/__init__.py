@@ -1,0 +1,1 @@
+"""Published methods for one machine and total tardiness, as whole programs."""
