@@ -44,14 +44,20 @@ class Instant(Evaluator):
         return Ok(means, {f"group {k}": means for k in range(7)}, values, raw, rng.bytes(16).hex())
 
 
-async def search(folder: Path, candidates: int) -> list[float]:
-    """CPU seconds of this process at each candidate told."""
+async def search(folder: Path, candidates: int) -> None:
+    """Search, and print a figure whenever a mark is passed."""
     config = RunConfig.make(problem=PROBLEM, evaluations=candidates, out=folder / "run")
-    parts, clock = prepare(config), []
+    parts = prepare(config)
+    clock: list[float] = []  # CPU seconds of this process at each candidate told
 
     def tick(status: Status) -> None:
         if status.phase == "searching":
             clock.append(time.process_time())
+            if len(clock) in MARKS:
+                spent_ms = 1000 * (clock[-1] - clock[-WINDOW]) / (WINDOW - 1)
+                print(
+                    f"loop overhead per candidate, up to candidate {len(clock):,}: {spent_ms:.2f} ms of CPU", flush=True
+                )
 
     evaluator = Instant(parts.problem, workers=1)
     for split in ("train", "valid"):
@@ -67,7 +73,6 @@ async def search(folder: Path, candidates: int) -> list[float]:
             on_status=tick,
         )
         await found.run()
-    return clock
 
 
 def main() -> None:
@@ -75,12 +80,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=10_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clock = asyncio.run(search(Path(folder), arguments.candidates))
-    for mark in MARKS:
-        if mark <= len(clock):
-            first = max(mark - WINDOW, 0)
-            spent_ms = 1000 * (clock[mark - 1] - clock[first]) / (mark - 1 - first)
-            print(f"loop overhead per candidate, up to candidate {mark:,}: {spent_ms:.2f} ms of CPU time")
+        asyncio.run(search(Path(folder), arguments.candidates))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """From an admitted program's syntax tree straight to LLVM, for hooks made of scalars.
 
-Numba needs ten times as long for the same machine code, because it infers types for a language
-without declarations. Here every name has one type, and whatever is not plain is not lowered:
-arrays, a name that is an integer here and a float there, an exponent that the optimiser might or
-might not know. Then numba compiles the program. What is lowered gives the same bits (operations:
+Numba takes ten times as long for the same machine code. Here every name has one type, and whatever
+is not plain is left to numba: arrays, a name that is an integer here and a float there, a power
+whose numbers the optimiser might or might not know. What is lowered gives the same bits (operations:
 see primitives.py), so nobody needs to know which way a program went.
 """
 
