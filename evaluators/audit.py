@@ -21,8 +21,8 @@ import numpy as np
 
 from evaluators import wire
 from evaluators.evaluator import Evaluator
+from evaluators.executor import Ended
 from evaluators.outcome import Anticipative, Crashed, Failure, NonDeterministic, Ok, OutOfMemory, TimedOut
-from evaluators.zygote import Ended
 from problems import problem as contract
 from problems.problem import Problem
 

@@ -31,6 +31,7 @@ class Scope(NamedTuple):
     fields: Mapping[str, Mapping[str, Collection[str]]]  # hook -> argument -> fields
 
     every_field: frozenset[str]  # of all arguments of all hooks: what a helper may read of what it is given
+    parameters: frozenset[str]  # constants that may be tuned, which makes them floats
 
 
 def check_annotation(note: ast.expr | None) -> None:
@@ -93,6 +94,8 @@ class Body:
                 if not 1 <= len(bounds.args) <= 3:
                     refuse(f"range takes 1 to 3 arguments, got {len(bounds.args)}", node)
                 self._all(*self._positional(bounds))
+                for bound in bounds.args:
+                    self._check_whole(bound)
                 self._loop(node)
             case ast.For():
                 refuse("for loops are written `for NAME in range(...)`", node)
@@ -100,6 +103,15 @@ class Body:
                 refuse("the value of this expression is not used: assign or return it", node)
             case _:
                 self._refuse(node, node)
+
+    def _check_whole(self, node: ast.expr) -> None:
+        """Refuse a parameter in the bounds of a range: compiled code would cut it off, Python would not run."""
+        if isinstance(node, ast.Name) and node.id in self._scope.parameters:
+            refuse(f"the parameter {node.id} is a float and range takes whole numbers: write int({node.id})", node)
+        if not isinstance(node, ast.Call):
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    self._check_whole(child)
 
     def _loop(self, node: ast.For | ast.While) -> None:
         self._loops += 1

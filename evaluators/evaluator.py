@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import signal
 import time
@@ -14,11 +15,15 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from evaluators import seal, wire
+from evaluators.channel import Talk
+from evaluators.executor import Ended, Executor, ExecutorLost, MakeExecutor
 from evaluators.limits import Limits, available_cores
 from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
 from evaluators.policy import Rejection, admit
+from evaluators.racing import Race
+from evaluators.referee import Referee
 from evaluators.scoring import score, solve_procedure
-from evaluators.zygote import Ended, LayersMissing, Zygote, ZygoteLost
+from evaluators.zygote import LayersMissing, Zygote
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -53,6 +58,8 @@ class Evaluator:
         Run although the kernel lacks a layer.
     lowered : bool
         Compile programs of scalars the fast way; otherwise all through numba.
+    executor : callable
+        Makes what runs programs, from settings and limits; default a zygote on this machine.
     """
 
     # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
@@ -68,6 +75,7 @@ class Evaluator:
         sets: Mapping[str, Path] | None = None,
         allow_weak_sandbox: bool = False,
         lowered: bool = True,
+        executor: MakeExecutor = Zygote,
     ) -> None:
         self.problem = registry.load(problem) if isinstance(problem, str) else problem
         self.decoder = decoder or self.problem.default_decoder
@@ -83,7 +91,8 @@ class Evaluator:
         self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
         self._loaded: list[str] = []
         self._instances: dict[str, Sequence[Instance]] = {}
-        self._zygote: Zygote | None = None
+        self._make_executor = executor
+        self._zygote: Executor | None = None
         self._layout: list[wire.Layout] = []
         self._closed = False
 
@@ -104,7 +113,7 @@ class Evaluator:
         SandboxUnavailable
             If a layer of the sandbox is missing and a weak one was not allowed.
         """
-        zygote = Zygote(
+        zygote = self._make_executor(
             {
                 "module": self.problem.module,
                 "decoder": self.decoder,
@@ -143,6 +152,7 @@ class Evaluator:
             workers=self._workers,
             limits=self.limits,
             allow_weak_sandbox=self._weak,
+            executor=self._make_executor,
         )
 
     async def close(self) -> None:
@@ -175,9 +185,10 @@ class Evaluator:
                 self._instances[split] = self.problem.splits[split]()
         return self._instances[split]
 
-    async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
+    async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
         """Evaluate a program on a split; with ``probe`` also fingerprint its decisions.
 
+        In a race the program is Dropped as soon as it is clearly worse than the race's reference.
         Every end of a program is an outcome. What is raised is not about the program: a bad
         instance file, a verifier that contradicts a bound, an evaluator that was closed.
         """
@@ -186,14 +197,29 @@ class Evaluator:
         except Rejection as refusal:
             return Rejected("admit", str(refusal))
         instances = self.instances(split)
+        referee = None if race is None else Referee(self.problem, instances, race)
         await self._load(split)
         async with self._slots:
             asked_at_s = time.monotonic()
-            ended = await self._run(source, split, probe)
+            ended = await self._run(source, split, probe, referee)
             if isinstance(ended, Failure):
                 return ended
             # Within the slot: scoring uses a core too.
-            return self._judge(ended, instances, asked_at_s)
+            return self._judge(ended, instances, asked_at_s, referee)
+
+    async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
+        """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
+        try:
+            self._admit(source)
+        except Rejection as refusal:
+            return Rejected("admit", str(refusal))
+        await self._load(split)
+        async with self._slots:
+            zygote = await self._running()
+            try:
+                return await zygote.run(source, split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s)
+            except ExecutorLost:
+                return Crashed("run", "the zygote died while this program was tuned")
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)
@@ -209,18 +235,21 @@ class Evaluator:
                 await (await self._running()).load(split)
                 self._loaded.append(split)
 
-    async def _run(self, source: str, split: str, probe: bool) -> Ended | Failure:
+    async def _run(self, source: str, split: str, probe: bool, referee: Referee | None = None) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
         for _ in range(2):
             zygote = await self._running()
             try:
-                return await zygote.run(source, split, probe=probe)
-            except ZygoteLost as lost:
+                if referee is None:
+                    return await zygote.run(source, split, probe=probe)
+                talk = functools.partial(referee.talk, layout=zygote.layout)
+                return await zygote.run(source, split, probe=probe, mode="blocks", talk=talk)
+            except ExecutorLost as lost:
                 if lost.guilty:
                     return self._timed_out()
         return Crashed("run", "the zygote died twice while this program ran")
 
-    async def _running(self) -> Zygote:
+    async def _running(self) -> Executor:
         """The zygote; a new one if it was lost."""
         async with self._starting:
             if self._zygote is None:
@@ -233,7 +262,9 @@ class Evaluator:
     def _timed_out(self) -> TimedOut:
         return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
 
-    def _judge(self, ended: Ended, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
+    def _judge(
+        self, ended: Ended, instances: Sequence[Instance], asked_at_s: float, referee: Referee | None
+    ) -> Outcome:
         """From how a worker ended and what it wrote to an outcome."""
         if ended.fate == "timed out":
             return self._timed_out()
@@ -241,6 +272,9 @@ class Evaluator:
             return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
         if ended.code < 0:
             return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
+        raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
+        if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
+            return raced
         if ended.code > 0 or not ended.answer:
             return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
         try:

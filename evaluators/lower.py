@@ -22,6 +22,9 @@ from problems.problem import Problem
 
 __all__ = ["NotLowered", "lower"]
 
+# A function of eight arguments could be called with 256 combinations of types, by others like it.
+_MOST_FUNCTIONS = 64
+
 
 def lower(tree: ast.Module, problem: Problem, signatures: Sequence[Any]) -> str:
     """LLVM text of a module that defines each hook under its name, in the C calling convention.
@@ -103,6 +106,8 @@ class _Program:
         if key not in self._lowered:
             if name not in self._functions:
                 raise NotLowered(f"the function {name}")
+            if len(self._lowered) >= _MOST_FUNCTIONS:
+                raise NotLowered("too many functions, counted once per types of arguments")
             self._lowered[key] = None
             function = _Function(self, self._functions[name], arguments)
             symbol = f"{name}.{len(self._lowered)}"

@@ -30,7 +30,7 @@ class Ok:
 class Failure:
     """No score: ``stage`` says where it ended, ``reason`` why, in one line for people and LLMs."""
 
-    stage: str  # edit, admit, compile, run, verify, audit
+    stage: str  # edit, admit, compile, run, race, verify, audit
     reason: str
     kind: ClassVar[str] = "failure"
 
@@ -98,11 +98,24 @@ class Anticipative(Failure):
     kind: ClassVar[str] = "anticipative"
 
 
+@dataclass(frozen=True)
+class Dropped(Failure):
+    """Worse than its reference, at the declared error rate, before all instances were run.
+
+    It has an estimate, which is no score: the program was not run on the whole split.
+    """
+
+    instances: int  # run
+    estimate: float  # of the primary objective over the split
+    values: list[float] = field(repr=False)  # the primary objective's per instance, NaN where not run
+    kind: ClassVar[str] = "dropped"
+
+
 Outcome = Ok | Failure
 FAILURES: dict[str, type[Failure]] = {
     f.kind: f
     for f in (
         *(Rejected, CompileError, Infeasible, Crashed, TimedOut, OutOfMemory, NonFinite),
-        *(NonDeterministic, Anticipative),
+        *(NonDeterministic, Anticipative, Dropped),
     )
 }

@@ -76,7 +76,8 @@ def _scope(tree: ast.Module, problem: Problem) -> Scope:
         refuse(f"the program has {len(functions)} functions, more than the {MAX_FUNCTIONS} admitted")
     fields = {h.name: {a: getattr(t, "_fields", ()) for a, t in h.arguments.items()} for h in problem.hooks}
     every = frozenset(name for arguments in fields.values() for names in arguments.values() for name in names)
-    return Scope(functions, frozenset(constants), frozenset(modules), fields, every)
+    tunable = frozenset(parameters.parameter(node).name for node in tree.body if parameters.is_parameter(node))
+    return Scope(functions, frozenset(constants), frozenset(modules), fields, every, tunable)
 
 
 def _constant(statement: ast.Assign) -> str:

@@ -38,6 +38,20 @@ def score(
     BoundBeaten
         If a verified solution beats a reference that is an optimum or a lower bound.
     """
+    raw = examine(problem, instances, solutions)
+    return raw if isinstance(raw, Infeasible) else summarise(problem, instances, raw, nanoseconds)
+
+
+def examine(
+    problem: Problem, instances: Sequence[Instance], solutions: Sequence[Any]
+) -> dict[str, list[float]] | Infeasible:
+    """Verify and measure one solution per instance: raw metrics in the order of the instances.
+
+    Raises
+    ------
+    BoundBeaten
+        If a verified solution beats a reference that is an optimum or a lower bound.
+    """
     raw: dict[str, list[float]] = {}
     for instance, solution in zip(instances, solutions, strict=True):
         try:
@@ -49,6 +63,13 @@ def score(
                 return Infeasible("verify", f"instance {instance.name}: {metric} is {value}")
             _check_bound(problem, instance, metric, value)
             raw.setdefault(metric, []).append(float(value))
+    return raw
+
+
+def summarise(
+    problem: Problem, instances: Sequence[Instance], raw: dict[str, list[float]], nanoseconds: Sequence[float]
+) -> Ok:
+    """Objectives from the raw metrics of a whole split."""
     decisions = [problem.decisions(instance.data) for instance in instances]
     names = {o.name: list(nanoseconds) if o.kind == "decision_time" else raw[o.of] for o in problem.objectives}
     objectives, values = {}, {}
@@ -101,22 +122,26 @@ def aggregate(
         Decisions in one simulation of each instance.
     """
     raw = np.asarray(raw_values, dtype=np.float64)
-    if objective.kind == "mean":
-        values = raw
-    elif objective.kind == "decision_time":
-        values = raw / np.maximum(decisions, 1)
-    else:
-        references = np.array(
-            [i.references[objective.of].value if objective.of in i.references else math.nan for i in instances]
-        )
-        if objective.kind == "gap":
-            usable = np.where(references > 0, references, math.nan)
-            values = 100.0 * (raw / usable - 1.0)
-        else:
-            mean = np.nanmean(references) if np.isfinite(references).any() else math.nan
-            values = 100.0 * (raw - references) / (mean if mean > 0 else math.nan)
+    values = by_instance(objective, raw, references(objective, instances), decisions)
     known = values[~np.isnan(values)]
     return (float(known.mean()) if known.size else math.nan), values.tolist()
+
+
+def references(objective: Objective, instances: Sequence[Instance]) -> np.ndarray:
+    """(n,) reference values of the metric that an objective is made of, NaN where there is none."""
+    return np.array([i.references[objective.of].value if objective.of in i.references else math.nan for i in instances])
+
+
+def by_instance(objective: Objective, raw: np.ndarray, reference: np.ndarray, decisions: Sequence[int]) -> np.ndarray:
+    """An objective's value on each instance, from (n,) raw values, references and decisions; see aggregate."""
+    if objective.kind == "mean":
+        return raw
+    if objective.kind == "decision_time":
+        return raw / np.maximum(decisions, 1)
+    if objective.kind == "gap":
+        return 100.0 * (raw / np.where(reference > 0, reference, math.nan) - 1.0)
+    mean = np.nanmean(reference) if np.isfinite(reference).any() else math.nan
+    return 100.0 * (raw - reference) / (mean if mean > 0 else math.nan)
 
 
 def _by_group(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +25,14 @@ _MAX_REASON_BYTES = 1_000
 _COMPILERS = ("numba", "lowered")
 _HEADER = struct.Struct("<I3d32sB")  # instances; seconds; fingerprint; compiler
 _ARRAY = struct.Struct("<BB")  # dtype, dimensions
+_REQUEST = struct.Struct("<II")  # instances, parameters
+
+
+class Request(NamedTuple):
+    """What the trusted process asks of a worker that serves."""
+
+    positions: list[int]  # of instances in their split
+    theta: np.ndarray  # (number of parameters,) float64, read-only; empty: as written
 
 
 class BadAnswer(ValueError):
@@ -49,6 +57,47 @@ class Answer:
     compile_s: float
     run_s: float
     compiler: str = _COMPILERS[0]
+
+
+def encode_request(positions: Sequence[int], theta: Sequence[float] = ()) -> bytes:
+    """Ask for instances, with other values of the parameters where any are given."""
+    return _REQUEST.pack(len(positions), len(theta)) + struct.pack(
+        f"<{len(positions)}I{len(theta)}d", *positions, *theta
+    )
+
+
+def read_request(read: Callable[[int], bytes]) -> Request | None:
+    """The next request from whatever reads so many bytes; None at the end."""
+    head = read(_REQUEST.size)
+    if len(head) < _REQUEST.size:
+        return None
+    instances, values = _REQUEST.unpack(head)
+    body = read(4 * instances + 8 * values)
+    theta = np.frombuffer(body, np.float64, values, 4 * instances).copy()  # aligned
+    theta.setflags(write=False)
+    return Request(list(struct.unpack(f"<{instances}I", body[: 4 * instances])), theta)
+
+
+def encode_losses(values: Sequence[float]) -> bytes:
+    """One number per instance."""
+    return b"L" + struct.pack(f"<{len(values)}d", *values)
+
+
+def decode_losses(data: bytes, instances: int) -> list[float] | Failure:
+    """Read such numbers, which may be anything but of another count.
+
+    Raises
+    ------
+    BadAnswer
+        If the message is neither so many numbers nor a failure.
+    """
+    reader = _Reader(data)
+    kind = reader.take(1)
+    if kind == b"F":
+        return _decode_failure(reader)
+    if kind != b"L" or reader.left != 8 * instances:
+        raise BadAnswer("it is neither losses nor a failure")
+    return list(reader.unpack(struct.Struct(f"<{instances}d")))
 
 
 def encode_failure(kind: str, stage: str, reason: str) -> bytes:

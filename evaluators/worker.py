@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ class Order(NamedTuple):
     memory_bytes: int
     weak: bool
     lowered: bool = True  # compile the fast way where that is possible
+    mode: str = "once"  # or blocks, losses: serve requests until the other end closes
 
 
 Task = Callable[[str, Order, Prepared], bytes]
@@ -79,9 +81,9 @@ def live(descriptor: int, zygote: int, order: Order, prepared: Prepared, task: T
         try:
             seal(descriptor, zygote, order.memory_bytes, order.timeout_s, order.weak)
         except OSError as error:
-            _send(wire.encode_failure("crashed", "run", f"the worker could not be sealed: {error}"))
+            _answer(wire.encode_failure("crashed", "run", f"the worker could not be sealed: {error}"), order)
         else:
-            _send(_attempt(task, _receive(), order, prepared))
+            _answer(_attempt(task, _receive(), order, prepared), order)
         status = 0
     finally:
         os._exit(status)
@@ -112,6 +114,9 @@ def evaluate(source: str, order: Order, prepared: Prepared) -> bytes:
         # Always: running them also touches the code before it is timed.
         probes = [_simulate(case, program) for case in prepared.probes]
         fingerprint = _fingerprint(probes) if order.probe else bytes(32)
+        if order.mode != "once":
+            seconds = (sealed_at_s, compiled_at_s - sealed_at_s, time.monotonic() - compiled_at_s)
+            return serve(program, prepared, order, fingerprint, seconds)
         solutions, nanoseconds = _run(prepared.splits[order.split], program)
     except _FailedOn as failed:
         return _explain(failed)
@@ -140,15 +145,59 @@ def _explain(failed: _FailedOn) -> bytes:
     return wire.encode_failure("crashed", "run", f"{type(error).__name__}: {error}, {place}")
 
 
-def _run(cases: Sequence[Case], program: CompiledProgram) -> tuple[list[Any], list[int]]:
-    """Solve every instance; CPU time per instance is the shortest of a few repeats."""
+def serve(
+    program: CompiledProgram, prepared: Prepared, order: Order, fingerprint: bytes, seconds: tuple[float, float, float]
+) -> bytes:
+    """Solve instances as they are asked for, with other parameters where those come along.
+
+    Which come next, and whether any do, is decided by the trusted process from the answers.
+
+    Parameters
+    ----------
+    program, prepared, order
+        What runs on what.
+    fingerprint, seconds
+        Go out with the first answer: when the worker was sealed, how long compiling and probes took.
+    """
+    cases = prepared.splits[order.split]
+    while (request := wire.read_request(_read)) is not None:
+        chosen = [cases[i] for i in request.positions]
+        if order.mode == "losses":
+            _frame(wire.encode_losses(losses(chosen, program._replace(theta=request.theta), prepared.problem)))
+            continue
+        begun_s = time.monotonic()
+        solutions, nanoseconds = _run(chosen, program, len(chosen) / len(cases))
+        sealed_at_s, compile_s, probe_s = seconds
+        run_s = time.monotonic() - begun_s + probe_s
+        answer = wire.Answer(solutions, nanoseconds, "", sealed_at_s, compile_s, run_s, program.compiler)
+        _frame(wire.encode_answer(answer, fingerprint))
+        fingerprint, seconds = bytes(32), (sealed_at_s, 0.0, 0.0)
+    return b""
+
+
+def losses(cases: Sequence[Case], program: CompiledProgram, problem: Problem) -> list[float]:
+    """The metric that the primary objective is made of; NaN from the first instance that fails on."""
+    found = [math.nan] * len(cases)
+    for i, case in enumerate(cases):
+        try:
+            found[i] = float(problem.measure(case.data, _simulate(case, program))[problem.primary.of])
+        except _FailedOn:
+            break
+    return found
+
+
+def _run(cases: Sequence[Case], program: CompiledProgram, share: float = 1.0) -> tuple[list[Any], list[int]]:
+    """Solve every instance; CPU time per instance is the shortest of a few repeats.
+
+    ``share`` is these instances' share of the split, and of the time for repeats.
+    """
     solutions, nanoseconds = [], []
     for case in cases:
         start = time.thread_time_ns()
         solutions.append(_simulate(case, program))
         nanoseconds.append(time.thread_time_ns() - start)
     once = max(sum(nanoseconds), 1)
-    for _ in range(min(_MAX_REPEATS, _REPEAT_NS // once)):
+    for _ in range(min(_MAX_REPEATS, int(share * _REPEAT_NS) // once)):
         for i, case in enumerate(cases):
             start = time.thread_time_ns()
             _simulate(case, program)
@@ -172,13 +221,26 @@ def _receive() -> str:
 
 
 def _read(size: int) -> bytes:
+    """That many bytes, fewer only where the other end closed."""
     data = b""
     while len(data) < size:
         chunk = os.read(DESCRIPTOR, size - len(data))
         if not chunk:
-            raise EOFError("the trusted process has gone")
+            break
         data += chunk
     return data
+
+
+def _answer(data: bytes, order: Order) -> None:
+    """The last word of a worker."""
+    if order.mode == "once":
+        _send(data)
+    elif data:
+        _frame(data)
+
+
+def _frame(data: bytes) -> None:
+    _send(len(data).to_bytes(8, "little") + data)
 
 
 def _send(data: bytes) -> None:

@@ -6,7 +6,8 @@ of JSON go both ways::
     -> {"module": ..., "decoder": ..., "splits": [...], "sets": {...}, ...}    once
     <- {"ready": {...}}  or  {"missing": [...]}
     -> {"load": split}                                  <- {"loaded": split}
-    -> {"run": id, "split": ..., "probe": ...} + socket <- {"exited": id, ...}
+    -> {"run": id, "split": ..., "probe": ..., "mode": ..., "timeout_s": ...} + socket
+                                                        <- {"exited": id, ...}
     -> {"kill": id}
 
 It never reads a program: that goes through the socket which comes along with ``run`` and which
@@ -141,10 +142,12 @@ class Zygote:
         compile_hooks(warmup.source(problem), problem)
         prepare_primitives()
         native.prepare()
-        order = self._order("probes", True)
+        order = self._order("probes", True, "once", self._settings["timeout_s"])
         for rule in problem.rules[:1]:
             reply = worker.evaluate(rule.source, order, self._prepared)
             assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
+            # Measures are compiled on first use too, and tuning runs them in workers.
+            worker.losses(self._prepared.probes[:1], compile_hooks(rule.source, problem), problem)
         layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
         del self._prepared.splits["probes"]
         _be_single_threaded()
@@ -165,11 +168,11 @@ class Zygote:
         instances = problem.read(Path(sets[split])) if split in sets else problem.splits[split]()
         self._prepared.splits[split] = self._cases(instances)
 
-    def _order(self, split: str, probe: bool) -> Order:
+    def _order(self, split: str, probe: bool, mode: str, timeout_s: float) -> Order:
         from evaluators.worker import Order
 
         limits = self._settings
-        return Order(split, probe, limits["timeout_s"], limits["memory_bytes"], limits["weak"], limits["lowered"])
+        return Order(split, probe, timeout_s, limits["memory_bytes"], limits["weak"], limits["lowered"], mode)
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
@@ -209,7 +212,7 @@ class Zygote:
             gc.freeze()
             _say(self._control, loaded=message["load"])
         elif "run" in message:
-            self._fork(message["run"], self._order(message["split"], message["probe"]))
+            self._fork(message["run"], self._order(*(message[key] for key in ("split", "probe", "mode", "timeout_s"))))
         else:
             for process, worker in self._workers.items():
                 if worker.number == message["kill"]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import CompileError, Outcome, Rejected
+from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
 from evolve.findings import Findings, untimed
@@ -52,8 +53,9 @@ class Attempts:
     stopped: str = ""  # why nothing more is begun
 
     _pending: dict[int, Attempt] = field(default_factory=dict)
-    # canonical hash -> the text that is evaluated, and its evaluation
-    _evaluating: dict[str, tuple[str, asyncio.Task[Outcome]]] = field(default_factory=dict)
+    # canonical hash and opponent -> the text that is evaluated, and its evaluation
+    _evaluating: dict[tuple[str, int | None], tuple[str, asyncio.Task[Outcome]]] = field(default_factory=dict)
+    _plan: Plan | None = None  # of races on train, once the baselines are known
     _asks: dict[int, Ask] = field(default_factory=dict)
     _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
     _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
@@ -153,7 +155,7 @@ class Attempts:
             if self.record is not None:
                 candidate = self.record.corrected(candidate, self.found.problem.objectives)
             yield candidate, attempt.reservation
-            self._evaluating.pop(self.found.key(candidate.program), None)
+            self._evaluating.pop(self._work(candidate.program), None)
 
     async def cancel(self) -> None:
         """Stop whatever is under way."""
@@ -257,15 +259,34 @@ class Attempts:
         Unless dead code may be why it failed: then each is evaluated as it is written, so that its
         outcome does not depend on which of them came first.
         """
-        key = self.found.key(program)
-        if key not in self._evaluating:
-            task = asyncio.create_task(self.evaluator.evaluate(program.source, "train"))
-            self._evaluating[key] = (program.source, task)
-        source, task = self._evaluating[key]
+        work = self._work(program)
+        if work not in self._evaluating:
+            task = asyncio.create_task(self.evaluator.evaluate(program.source, "train", race=self._race(program)))
+            self._evaluating[work] = (program.source, task)
+        source, task = self._evaluating[work]
         outcome = await task
         if source != program.source and isinstance(outcome, Rejected | CompileError):
-            return await self.evaluator.evaluate(program.source, "train")
+            return await self.evaluator.evaluate(program.source, "train", race=self._race(program))
         return outcome
+
+    def _work(self, program: Program) -> tuple[str, int | None]:
+        """What makes two evaluations the same: equal programs in races against different ones are not."""
+        opponent = self._opponent(program)
+        return self.found.key(program), None if opponent is None else opponent.program.id
+
+    def _opponent(self, program: Program) -> Candidate | None:
+        """Whom a program races against; nobody if it was not asked for here, as an import is not."""
+        ask = self._asks.get(program.id)
+        if ask is None or not self.store.config.race:
+            return None
+        return self.found.opponent(ask.told, ask.parents)
+
+    def _race(self, program: Program) -> Race | None:
+        opponent = self._opponent(program)
+        if opponent is None:
+            return None
+        self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
+        return None if self._plan is None else self.found.race(self._plan, opponent)
 
     def _rng(self, number: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.store.config.seed, number, stream))

@@ -22,6 +22,7 @@ from evolve.commands import (
     prompt,
     reproduce,
     search,
+    tune,
 )
 from evolve.errors import UserError
 from problems.problem import BadInstance
@@ -54,6 +55,7 @@ _add(inspect.lineage)
 _add(inspect.diff)
 _add(evaluate.evaluate)
 _add(evaluate.compare)
+_add(tune.tune)
 _add(exchange.export)
 _add(exchange.import_program, "import")
 _add(exchange.verify)

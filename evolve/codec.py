@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ def dumps(value: Any) -> str:
 def dump_outcome(outcome: Outcome) -> str:
     """The body of an outcome; its kind is kept beside it."""
     if isinstance(outcome, Failure):
-        return dumps({"stage": outcome.stage, "reason": outcome.reason})
+        return dumps(dataclasses.asdict(outcome))
     return dumps(
         {
             "objectives": dict(outcome.objectives),
@@ -34,9 +35,11 @@ def dump_outcome(outcome: Outcome) -> str:
 def load_outcome(kind: str, body: str) -> Outcome:
     """The outcome that ``dump_outcome`` was given."""
     fields = json.loads(body)
-    if kind != Ok.kind:
-        return FAILURES[kind](**fields)
     nan = float("nan")
+    if kind != Ok.kind:
+        if "values" in fields:
+            fields["values"] = [nan if v is None else v for v in fields["values"]]
+        return FAILURES[kind](**fields)
     for name in ("values", "raw"):
         fields[name] = {key: [nan if v is None else v for v in row] for key, row in fields[name].items()}
     fields["objectives"] = {key: nan if v is None else v for key, v in fields["objectives"].items()}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pydantic
 import tomli_w
 
+from evaluators.racing import ALPHA
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
 from evolve.prompt import check_templates, operators
@@ -62,6 +63,8 @@ class RunConfig(pydantic.BaseModel):
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
+    race: bool | None = None  # drop what is clearly worse before all of train was run; None: as the strategy has it
+    alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
     workers: int | None = None  # evaluations at once; None: one per core
     timeout_s: float = 10.0  # wall clock of one evaluation
@@ -88,6 +91,13 @@ class RunConfig(pydantic.BaseModel):
     def _positive_amount(cls, value: float | None) -> float | None:
         if value is not None and (not math.isfinite(value) or value <= 0):
             raise ValueError(f"must be positive and finite, got {value}")
+        return value
+
+    @pydantic.field_validator("alpha")
+    @classmethod
+    def _error_rate(cls, value: float) -> float:
+        if not 0.0 < value < 0.5:
+            raise ValueError(f"must be above 0 and below 0.5, got {value}")
         return value
 
     @pydantic.field_validator("seed")
@@ -143,6 +153,7 @@ class RunConfig(pydantic.BaseModel):
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
                 "workers": self.workers or available_cores(),
+                "race": strategies.load(self.strategy).races if self.race is None else self.race,
                 "out": self.out or _fresh_folder(problem.name),
                 # a run may be resumed or replayed from another folder
                 **{name: path.absolute() for name, path in self._files.items()},
@@ -178,10 +189,8 @@ class RunConfig(pydantic.BaseModel):
         """The settings of a run, resolved when it began; its problem is not imported for that."""
         config = cls._checked({**_read(folder / "run.toml"), "out": folder})
         # run.toml of older versions does not say
-        told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
-        return (
-            config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
-        )
+        unsaid = {"deterministic": _DETERMINISTIC[config.proposer or "genetic"], "race": False}
+        return config.model_copy(update={k: v for k, v in unsaid.items() if getattr(config, k) is None})
 
     def save(self, path: Path, versions: dict[str, str]) -> None:
         """Write the settings and the versions they ran with as TOML."""

@@ -6,18 +6,21 @@ run is resumed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from evaluators.canonical import canonical_hash
 from evaluators.outcome import CompileError, Ok, Rejected
+from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.program import Candidate, Program
 from evolve.strategies.strategy import Strategy, View
-from problems.problem import Problem
+from problems.problem import Instance, Problem
 
 
 class Findings:
@@ -44,6 +47,7 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.chain = ""  # of hashes, one link per candidate
         self.refusals = 0  # in a row, up to the last candidate
+        self._leaders: list[Candidate | None] = [None]  # best on train after so many candidates
         self._hooks = tuple(hook.name for hook in problem.hooks)
         self._known: dict[str, int] = {}  # canonical hash, or text, -> id of the first program told
 
@@ -58,9 +62,13 @@ class Findings:
         if program.origin == "baseline":
             self.baselines.append(candidate)
         self.strategy.tell(candidate)
+        leader = self._leaders[-1]
         if isinstance(candidate.outcome, Ok):
             self.archive.add(candidate)
             self.guide.add(candidate)
+            if leader is None or self.loss(candidate) < self.loss(leader):
+                leader = candidate if math.isfinite(self.loss(candidate)) else leader
+        self._leaders.append(leader)
 
     def _remember(self, candidate: Candidate) -> None:
         """Know a program again by what it computes; by its text if dead code may be why it failed."""
@@ -79,6 +87,30 @@ class Findings:
             return None
         first = self._known.get(self.key(program), self._known.get(program.source))
         return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
+
+    def opponent(self, told: int, parents: Sequence[int]) -> Candidate | None:
+        """Whom a child races against that was asked for when so many programs had been told, if anybody.
+
+        That follows from the order of tells, so that it is the same in a resumed run and in a replay.
+        """
+        if self.strategy.opponent is None:
+            return None
+        if self.strategy.opponent == "champion":
+            return self._leaders[told]
+        parent = self.candidates[parents[0]] if parents else None
+        return parent if parent is not None and isinstance(parent.outcome, Ok) else None
+
+    def race(self, plan: Plan, opponent: Candidate) -> Race:
+        """A race against a candidate on train."""
+        assert isinstance(opponent.outcome, Ok)
+        values = opponent.outcome.values[self.problem.primary.name]
+        return Race(plan, values, f"program {opponent.program.id}")
+
+    def plan(self, instances: Sequence[Instance], alpha: float) -> Plan | None:
+        """How train is raced, from what the baselines showed of its instances."""
+        name = self.problem.primary.name
+        rows = [c.outcome.values[name] for c in self.baselines if isinstance(c.outcome, Ok)]
+        return plan(self.problem.primary, instances, rows, alpha)
 
     def would_enter(self, candidate: Candidate) -> bool:
         """Whether hearing of it would change a front."""

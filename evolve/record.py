@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
+from evaluators.racing import Race
 from evolve.errors import UserError
 from evolve.program import Candidate, Program
 from evolve.store import Store
@@ -80,12 +81,12 @@ class RecordedEvaluator(Evaluator):
 
     record: Record
 
-    async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
+    async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
         """Like Evaluator.evaluate; a limit or an audit that a program failed then it fails again."""
         recorded = self.record.outcome(source, split)
         if isinstance(recorded, _OF_THE_MACHINE):
             return recorded
-        outcome = await super().evaluate(source, split, probe=probe)
+        outcome = await super().evaluate(source, split, probe=probe, race=race)
         return outcome if recorded is None else measured(outcome, recorded, self.problem.objectives)
 
 

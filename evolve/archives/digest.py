@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from evaluators.outcome import Ok
+from evaluators.outcome import Dropped, Ok
 from evolve.program import Candidate
 from problems.problem import Objective
 
@@ -29,6 +29,8 @@ def link(before: str, candidate: Candidate, objectives: Sequence[Objective]) -> 
     if isinstance(outcome, Ok):
         # hexadecimal, so that no digit is lost
         values = {o.name: float(outcome.objectives[o.name]).hex() for o in exact(objectives)}
+    if isinstance(outcome, Dropped):
+        values = {"instances": float(outcome.instances).hex(), "estimate": outcome.estimate.hex()}
     text = json.dumps([before, program.id, program.source, outcome.kind, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

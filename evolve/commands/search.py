@@ -55,6 +55,12 @@ def run(
     reasoning_effort: Annotated[_Text, typer.Option(help="Passed to the models as it is.")] = None,
     decoder: Annotated[_Text, typer.Option(help="A decoder of the problem.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    race: Annotated[
+        bool | None, typer.Option("--race/--no-race", help="Drop what is clearly worse before all of train was run.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="How often a race may drop what is as good; default 0.05.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
     valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
@@ -73,6 +79,7 @@ def run(
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
+        "race": race, "alpha": alpha,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
         "allow_weak_sandbox": allow_weak_sandbox or None,
     }  # fmt: skip

@@ -25,6 +25,9 @@ from problems.problem import Problem
 class Greedy(Strategy):
     """Edits the best candidate on the primary objective; ties go to the older one."""
 
+    opponent = "champion"
+    races = True
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._best: Candidate | None = None

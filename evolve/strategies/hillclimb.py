@@ -34,6 +34,9 @@ class HillclimbConfig:
 class Hillclimb(Strategy):
     """Edits the current program; equal children are accepted, so that plateaus can be crossed."""
 
+    opponent = "parent"
+    races = True
+
     def __init__(self, problem: Problem, config: HillclimbConfig = HillclimbConfig()) -> None:
         super().__init__(problem)
         self._config = config

@@ -25,6 +25,9 @@ from problems.problem import Problem
 class Sample(Strategy):
     """Draws a starting program and an operator that explores, both evenly."""
 
+    opponent = "champion"
+    races = True
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._starts: list[Candidate] = []

@@ -42,6 +42,10 @@ class SteadyState(Strategy):
     Baselines are the first population.
     """
 
+    # Not the champion: good programs have ancestors that were clearly worse than the best of their
+    # time. Some were worse than their parents too, so races are for those who ask for them.
+    opponent = "parent"
+
     def __init__(self, problem: Problem, config: SteadyStateConfig = SteadyStateConfig()) -> None:
         super().__init__(problem)
         self._config = config

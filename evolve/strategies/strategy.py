@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -49,6 +49,12 @@ class Strategy(ABC):
     candidate (baselines first) in the order the run settles on. A run is therefore restored by
     telling its journal again, and ``state`` is what two strategies told the same agree on.
     """
+
+    # Whom a candidate races against, if it may be dropped before all of train was run: one that is
+    # clearly worse than that must be of no use to the strategy.
+    opponent: ClassVar[Literal["champion", "parent"] | None] = None
+    # Whether a run does that unless it is told not to: yes where nothing worse than that is ever used.
+    races: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary

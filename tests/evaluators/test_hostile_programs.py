@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import KEY, Driver, needs_sandbox
-from hostile_programs import NATIVE, PROGRAMS, RULE, Program
+from hostile_programs import AT_IMPORT, NATIVE, PROGRAMS, RULE, Program
 from one_machine import PROBLEM
 
 from evaluators.evaluator import Evaluator
@@ -43,19 +43,28 @@ def gated() -> Iterator[Driver]:
 
 @pytest.fixture(scope="module")
 def ungated() -> Iterator[Driver]:
+    yield from drive(Ungated(PROBLEM, workers=1, limits=_LIMITS, lowered=False))
+
+
+@pytest.fixture(scope="module")
+def ungated_lowered() -> Iterator[Driver]:
     yield from drive(Ungated(PROBLEM, workers=1, limits=_LIMITS))
 
 
-def honest(driver: Driver) -> tuple[object, str]:
+def verdict(driver: Driver) -> tuple[object, str]:
     outcome = driver.evaluate(RULE)
     assert isinstance(outcome, Ok), outcome
     assert outcome.objectives["gap"] == 0.0
     return outcome.raw, outcome.fingerprint
 
 
-def ends_well(driver: Driver, program: Program, kinds: str, reason: str) -> None:
-    """Assert the outcome, its time, that nothing is left, and that the next verdict is what it was."""
-    before = honest(driver)
+@pytest.fixture(scope="module")
+def honest(gated: Driver) -> tuple[object, str]:
+    return verdict(gated)
+
+
+def ends_well(driver: Driver, program: Program, kinds: str, reason: str, honest: tuple[object, str]) -> None:
+    """Assert the outcome, its time, that nothing is left, and that the next verdict is the honest one."""
     started = time.monotonic()
     outcome = driver.evaluate(program.source)
     elapsed_s = time.monotonic() - started
@@ -66,25 +75,34 @@ def ends_well(driver: Driver, program: Program, kinds: str, reason: str) -> None
         assert len(outcome.reason) < 2_000
         assert KEY not in outcome.reason
     assert driver.survivors() == []
-    assert honest(driver) == before
+    assert verdict(driver) == honest
 
 
 @pytest.mark.parametrize("name", [name for name, program in PROGRAMS.items() if program.gate is not None])
-def test_the_gate_refuses_with_its_rule(gated: Driver, name: str):
+def test_the_gate_refuses_with_its_rule(gated: Driver, honest: tuple[object, str], name: str):
     program = PROGRAMS[name]
     assert program.gate is not None
-    ends_well(gated, program, "rejected", program.gate)
+    ends_well(gated, program, "rejected", program.gate, honest)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_past_the_gate_a_sealed_worker_holds(ungated: Driver, name: str):
+def test_past_the_gate_a_sealed_worker_that_runs_everything_holds(
+    ungated: Driver, honest: tuple[object, str], name: str
+):
     program = PROGRAMS[name]
-    ends_well(ungated, program, program.worker, ".")
+    ends_well(ungated, program, program.worker, ".", honest)
 
 
-@pytest.mark.parametrize("name", [name for name, program in NATIVE.items() if program.worker == "timed_out"])
-def test_what_the_gate_admits_and_never_ends_is_killed_in_time(gated: Driver, name: str):
-    ends_well(gated, PROGRAMS[name], "timed_out", "killed after 2 s")
+@pytest.mark.parametrize("name", [name for name in AT_IMPORT | NATIVE if PROGRAMS[name].worker != "timed_out"])
+def test_past_the_gate_lowering_holds(ungated_lowered: Driver, honest: tuple[object, str], name: str):
+    # It reads the text and runs nothing of it: what is not about the hooks never happens.
+    program = PROGRAMS[name]
+    ends_well(ungated_lowered, program, f"{program.worker}|ok", ".", honest)
+
+
+@pytest.mark.parametrize("name", ["loops for ever", "loops 10**12 times"])
+def test_what_the_gate_admits_and_never_ends_is_killed_in_time(gated: Driver, honest: tuple[object, str], name: str):
+    ends_well(gated, PROGRAMS[name], "timed_out", "killed after 2 s", honest)
 
 
 def test_there_are_programs_of_every_kind():

@@ -47,6 +47,19 @@ def test_a_wrong_form_is_refused_in_one_sentence(call, rule):
         admit(f"A = {call}\ndef priority(job, machine):\n    return A\n", PROBLEM)
 
 
+@pytest.mark.parametrize(
+    ("bound", "admitted"), [("K", False), ("K + 1", False), ("1, K", False), ("int(K)", True), ("int(K) + 1", True)]
+)
+def test_a_range_takes_no_parameter_unless_it_is_made_whole(bound, admitted):
+    source = "K = param(3, low=1, high=9)\n\n\ndef priority(job, machine):\n    total = 0.0\n"
+    source += f"    for i in range({bound}):\n        total += job.weight\n    return total\n"
+    if admitted:
+        admit(source, PROBLEM)
+    else:
+        with pytest.raises(Rejection, match=r"write int\(K\)"):
+            admit(source, PROBLEM)
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 

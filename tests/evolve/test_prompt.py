@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from one_machine import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
+from tiny_problem import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
 
 from evaluators.outcome import Ok, TimedOut
 from evaluators.policy import admit

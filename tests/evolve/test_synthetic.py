@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from one_machine import BASELINES, PARENTS, PROBLEM
 from tiny import job_shops
+from tiny_problem import BASELINES, PARENTS, PROBLEM
 
 import evolve
 from evaluators.policy import Rejection, admit

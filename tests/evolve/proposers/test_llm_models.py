@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 from loopback import Loopback, say, status
-from one_machine import PARENTS, PROBLEM, SAID
+from tiny_problem import PARENTS, PROBLEM, SAID
 
 from evolve.llm import LLM, LLMConfig, LLMFatal
 from evolve.proposers.llm import LLMProposer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from loopback import completion, hang_up, say, status
-from one_machine import CHILD, PARENT, SAID, SEARCH, candidate, ok, propose
+from tiny_problem import CHILD, PARENT, SAID, SEARCH, candidate, ok, propose
 
 from evolve.budget import Budget, BudgetExhausted, BudgetLimits
 from evolve.llm import LLMFatal

@@ -1,11 +1,13 @@
 """What every strategy owes: purity, replay, no failed parents, indifference to sign."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from stories import EOH, GENETIC, LLM, asked, failed, ok, story, told, view
 
+from evaluators.outcome import Dropped
 from evolve.errors import UserError
 from evolve.operators import OPERATORS
 from evolve.strategies import registry
@@ -60,9 +62,16 @@ def test_the_state_is_json(name):
 @every
 @either
 def test_failed_and_non_finite_programs_are_never_parents(name, operators):
-    strategy = told(name, [failed(0), ok(1, 5.0), ok(2, float("nan")), ok(3, 6.0), failed(4)])
+    # Dropped in a race with an estimate better than all: an estimate is no score.
+    dropped = dataclasses.replace(ok(5, 1.0), outcome=Dropped("race", "worse", 5, 1.0, [1.0]))
+    strategy = told(name, [failed(0), ok(1, 5.0), ok(2, float("nan")), ok(3, 6.0), failed(4), dropped])
     used = {number for _, parents, inspirations in asked(strategy, operators) for number in [*parents, *inspirations]}
     assert used <= {1, 3}
+
+
+@every
+def test_a_race_is_against_the_champion_the_parent_or_nobody(name):
+    assert registry.load(name).opponent in ("champion", "parent", None)
 
 
 @every

@@ -1,0 +1,127 @@
+"""Tune a program and keep the result only if it is better, measured like any other program."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from evaluators import racing, tuning
+from evaluators.evaluator import Evaluator
+from evaluators.literals import with_parameters
+from evaluators.outcome import Failure, Ok, Outcome
+from evaluators.parameters import Parameter, parameters
+from evolve.errors import UserError
+from evolve.statistics import Paired, compare, side
+
+# Train guides, valid confirms; test is not read.
+GUIDE, CONFIRM = "train", "valid"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning came to, by split (train, valid): outcomes of the program as written and as tuned."""
+
+    source: str  # of the better program
+    kept: bool  # whether that is the tuned one
+    why: str
+    before: tuple[Parameter, ...]
+    after: tuple[Parameter, ...]
+    written: dict[str, Ok]
+    tuned: dict[str, Ok]
+    difference: dict[str, Paired]  # of the primary objective: tuned minus written
+    search: tuning.TuningResult
+
+
+async def tune(
+    evaluator: Evaluator,
+    source: str,
+    *,
+    evaluations: int,
+    optimiser: str = "cmaes",
+    seed: int = 0,
+    lift: bool = False,
+    name: str = "the program",
+) -> Tuned:
+    """Tune a program's parameters on train.
+
+    The tuned program is evaluated anew, verified like any other. It is kept if the 95 % interval of
+    its paired difference on train lies on the better side, and it is no worse on valid.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        Started.
+    source : str
+        The program.
+    evaluations : int
+        As many simulations are run as so many evaluations on train take.
+    optimiser : str
+        cmaes, random or nelder-mead.
+    seed : int
+        Of the optimiser.
+    lift : bool
+        Make the program's float literals parameters first.
+    name : str
+        Of the program, for messages.
+
+    Raises
+    ------
+    UserError
+        If the program has no parameters, or does not run.
+    """
+    if lift:
+        _ok(name, await evaluator.evaluate(source, GUIDE, probe=False))
+        source = with_parameters(source)
+    problem = evaluator.problem
+    written = {split: _ok(name, await evaluator.evaluate(source, split, probe=False)) for split in (GUIDE, CONFIRM)}
+    instances = evaluator.instances(GUIDE)
+    rows = [await evaluator.evaluate(rule.source, GUIDE, probe=False) for rule in problem.rules]
+    values = [row.values[problem.primary.name] for row in rows if isinstance(row, Ok)]
+    try:
+        found = await tuning.search(
+            evaluator,
+            source,
+            GUIDE,
+            plan=racing.plan(problem.primary, instances, values),
+            simulations=evaluations * len(instances),
+            optimiser=optimiser,
+            seed=seed,
+        )
+    except tuning.NothingToTune as nothing:
+        raise UserError(f"{name}: {nothing}") from None
+    if isinstance(found, Failure):
+        raise UserError(f"{name}: {found.kind} at stage {found.stage}: {found.reason}")
+    outcomes = {split: await evaluator.evaluate(found.source, split, probe=False) for split in (GUIDE, CONFIRM)}
+    tuned = {split: _ok(f"{name}, tuned", outcome) for split, outcome in outcomes.items()}
+    difference = {
+        split: compare(problem, problem.primary, tuned[split], written[split], evaluator.instances(split))
+        for split in (GUIDE, CONFIRM)
+    }
+    kept, why = _verdict(evaluator, difference)
+    before, after = (parameters(ast.parse(text)) for text in (source, found.source))
+    return Tuned(
+        found.source if kept else source,
+        kept,
+        why,
+        before,
+        after if kept else before,
+        written,
+        tuned,
+        difference,
+        found,
+    )
+
+
+def _verdict(evaluator: Evaluator, difference: dict[str, Paired]) -> tuple[bool, str]:
+    objective = evaluator.problem.primary
+    if side(objective, difference[GUIDE].low, difference[GUIDE].high) != "better":
+        return False, "not better on train: the 95 % interval of the paired difference reaches 0"
+    if objective.loss(difference[CONFIRM].difference) > 0.0:
+        return False, "worse on valid: what was gained on train does not carry over"
+    return True, "better on train, and no worse on valid"
+
+
+def _ok(name: str, outcome: Outcome) -> Ok:
+    if not isinstance(outcome, Ok):
+        raise UserError(f"{name}: {outcome.kind} at stage {outcome.stage}: {outcome.reason}")
+    return outcome
