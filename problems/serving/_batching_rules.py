@@ -114,7 +114,7 @@ _PAST_FUTURE = 'Gong et al. (2025), "Past-Future scheduler for LLM serving under
 _S3 = 'Jin et al. (2023), "S3: increasing GPU utilization during generative inference for higher throughput", NeurIPS'
 _RANK = 'Fu et al. (2024), "Efficient LLM scheduling by learning to rank", NeurIPS'
 _JIT = 'Zhang et al. (2025), "JITServe: SLO-aware LLM serving with imprecise request information", arXiv:2504.20068'
-_LAPS = '"LAPS: a length-aware prefill scheduler for LLM serving" (2026)'
+_LAPS = '"LAPS: a length-aware-prefill LLM serving system" (2026)'
 
 Order = Callable[[Request, Server], float]
 Admit = Callable[[Request, Server, Memory], float]

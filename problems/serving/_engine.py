@@ -27,6 +27,7 @@ from problems.serving._log import WAIT, step_entry, with_room
 from problems.serving._machine import (
     BLOCK_TOKENS,
     HORIZON,
+    LONGEST_WAIT,
     MAX_PREFILL,
     MAX_RUNNING,
     PATIENCE,
@@ -53,13 +54,18 @@ def _next_arrival_s(data: Serving, state: State, i: int) -> float:
 
 @inlined
 def _idle(data: Serving, state: State, i: int, log: np.ndarray) -> None:
-    """Let time pass on an empty server: to the next arrival, or by a tick if requests were refused."""
+    """Let time pass on an empty server: to the next arrival, or for a while if requests were refused.
+
+    Each look that changes nothing is followed by a wait that is longer by a tick: to refuse all must not
+    cost more time to simulate than to serve all.
+    """
     server, next_s = state.server[i], _next_arrival_s(data, state, i)
     server.debt_s = 0.0
     if server.waiting == 0:
         server.now_s = next_s
     else:
-        server.now_s = min(server.now_s + data.time_s[TICK], next_s)
+        server.wait_s = min(server.wait_s + data.time_s[TICK], LONGEST_WAIT * data.time_s[TICK])
+        server.now_s = min(server.now_s + server.wait_s, next_s)
         server.look = 1
         write(state, i, log, WAIT)
 

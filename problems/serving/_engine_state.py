@@ -44,6 +44,7 @@ SERVER = np.dtype(
         [
             ("now_s", np.float64),
             ("debt_s", np.float64),  # decisions and swaps, charged to the next step
+            ("wait_s", np.float64),  # last wait of an idle server that has refused all; 0: none since a change
             ("free", np.int64),  # blocks
             ("first", np.int64),  # of the waiting queue
             ("last", np.int64),
@@ -115,6 +116,7 @@ def enqueue(state: State, i: int, r: int, now_s: float) -> None:
     else:
         server.first = r
     server.last = r
+    server.wait_s = 0.0
     server.waiting += 1
     server.waiting_tokens += request.prefill_left
     server.look = 1

@@ -44,6 +44,7 @@ def place(data: Serving, state: State, i: int, r: int) -> None:
     """Move an admitted request into the batch; it gets blocks for all that it has to compute."""
     server, request = state.server[i], state.request[r]
     block = data.limit[BLOCK_TOKENS]
+    server.wait_s = 0.0
     server.free -= blocks_for(request.context + request.prefill_left, block)
     if request.context > 0:  # it was swapped out
         server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)

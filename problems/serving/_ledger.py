@@ -35,6 +35,7 @@ BOOK = np.dtype(
         [
             ("now_s", np.float64),
             ("debt_s", np.float64),
+            ("wait_s", np.float64),  # of an idle server that refuses what waits
             ("come", np.int64),
             ("done", np.int64),
             ("waiting", np.int64),
@@ -119,6 +120,7 @@ def start(data: Serving, ledger: Ledger, r: int) -> None:
         book.debt_s += data.time_s[SWAP_BLOCK] * blocks_of(data, job.cached)
         job.swapped = 0
     job.status = RUNNING
+    book.wait_s = 0.0
     ledger.running[book.running] = r
     book.running += 1
     book.waiting -= 1

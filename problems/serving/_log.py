@@ -1,6 +1,6 @@
 """The decisions of a simulation, one integer each: enough to replay it without its rules.
 
-Two low bits say what: a step, an admission, a preemption, or a wait of one tick. Above them stands the
+Two low bits say what: a step, an admission, a preemption, or a wait. Above them stands the
 request; of a step, whether it decodes (1 bit), how often it is repeated (32 bits), and its prompt tokens.
 """
 

@@ -24,9 +24,11 @@ LIMITS = 6
 HORIZON = 0  # nothing starts from then on
 DECISION = 1  # charged for each look at the waiting queue,
 CANDIDATE = 2  # and for each request in it
-TICK = 3  # an idle instance looks at a queue again after this
+TICK = 3  # an idle server looks again at a queue that it refused after this; each further wait is longer by as much
 SWAP_BLOCK = 4  # moving a block to the host or back; negative: preempted requests are recomputed
 TIMES = 5
+
+LONGEST_WAIT = 20  # ticks, and no later than this
 
 _COST = (
     "prefill_pair_s",

@@ -33,6 +33,7 @@ from problems.serving._machine import (
     CANDIDATE,
     DECISION,
     HORIZON,
+    LONGEST_WAIT,
     MAX_PREFILL,
     MAX_RUNNING,
     PATIENCE,
@@ -90,6 +91,7 @@ def _arrive(data: Serving, ledger: Ledger) -> None:
     while book.come < len(arrival_s) and arrival_s[book.come] <= book.now_s:
         ledger.job[book.come].status = WAITING
         book.waiting += 1
+        book.wait_s = 0.0
         book.come += 1
         book.changed = 1
     book.looks = 0
@@ -210,12 +212,13 @@ def _steps(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> in
 
 @inlined
 def _wait(data: Serving, ledger: Ledger) -> int:
-    """Follow a tick of an idle server."""
+    """Follow a wait of an idle server."""
     book, arrival_s = ledger.book[0], data.requests.arrival_s
     if book.running > 0 or book.waiting == 0:
         return _NO_WAIT
     until_s = arrival_s[book.come] if book.come < len(arrival_s) else np.inf
-    book.now_s = min(book.now_s + data.time_s[TICK], until_s)
+    book.wait_s = min(book.wait_s + data.time_s[TICK], LONGEST_WAIT * data.time_s[TICK])
+    book.now_s = min(book.now_s + book.wait_s, until_s)
     book.debt_s = 0.0
     book.changed = 1
     book.entry += 1

@@ -59,7 +59,7 @@ class NaiveServer:
         self.coming = list(self.jobs)
         self.waiting: list[Job] = []
         self.running: list[Job] = []  # in order of admission
-        self.changed, self.pure_decodes = False, 0
+        self.changed, self.pure_decodes, self.refusals = False, 0, 0
         self.most_blocks_used = 0
 
     def blocks(self, tokens: int) -> int:
@@ -144,7 +144,10 @@ class NaiveServer:
             elif self.waiting:
                 self.debt, self.changed = 0.0, True
                 next_arrival = self.coming[0].arrival if self.coming else math.inf
-                self.now = min(self.now + self.limits.tick_s, next_arrival)
+                self.refusals += 1
+                # later by a tick each time, up to 20
+                wait = min(sum(self.limits.tick_s for _ in range(self.refusals)), 20 * self.limits.tick_s)
+                self.now = min(self.now + wait, next_arrival)
             else:
                 self.debt, self.now = 0.0, self.coming[0].arrival
         inf = math.inf
@@ -158,7 +161,7 @@ class NaiveServer:
         """Queue what has come; False once it is too late to start anything."""
         while self.coming and self.coming[0].arrival <= self.now:
             job = self.coming.pop(0)
-            job.queued = job.arrival
+            job.queued, self.refusals = job.arrival, 0
             self.waiting.append(job)
             self.changed = True
         return self.now < self.limits.horizon_s
@@ -180,6 +183,7 @@ class NaiveServer:
                 self.debt += self.limits.swap_block_s * self.blocks(job.cached)
                 job.swapped = False
             self.running.append(job)
+            self.refusals = 0
             seen = self.see_server()
 
     def step(self) -> None:
