@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluators.canonical import canonical_hash
 from evaluators.evaluator import Evaluator
 from evaluators.limits import available_cores
 from evaluators.outcome import Ok, Outcome, Rejected
@@ -66,7 +67,8 @@ async def candidates(problem: Problem, count: int, seed: int) -> list[str]:
     proposer = GeneticProposer(problem)
     unknown = Rejected("admit", "never evaluated")
     pool = [Candidate(Program(i, r.source, "baseline"), unknown) for i, r in enumerate(problem.rules)]
-    known = {candidate.program.key for candidate in pool}
+    hooks = tuple(hook.name for hook in problem.hooks)
+    known = {canonical_hash(candidate.program.source, hooks) for candidate in pool}
     found: list[str] = []
     while len(found) < count:
         operator = str(rng.choice(proposer.operators))
@@ -76,8 +78,9 @@ async def candidates(problem: Problem, count: int, seed: int) -> list[str]:
         except EditRefused:
             continue
         program = Program(len(pool), draft.source, proposer.origin)
-        if program.key not in known:
-            known.add(program.key)
+        identity = canonical_hash(draft.source, hooks)
+        if identity not in known:
+            known.add(identity)
             pool.append(Candidate(program, unknown))
             found.append(draft.source)
     return found

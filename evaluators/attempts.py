@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from evaluators import seal
@@ -64,24 +65,29 @@ def limits(scratch: Path) -> Attempts:
 def elsewhere() -> Attempts:
     """See processes and networks outside the namespaces of a process that this one forks.
 
-    Servers are opened here, outside, and held as long as the attempts.
+    Servers are opened here, outside, and held as long as the attempts; none where there is no network.
     """
-    tcp, unix, outside = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX), os.getpid()
-    address, name = tcp.getsockname(), f"\0evolve-doctor-{outside}"
-    unix.bind(name)
-    unix.listen()
+    outside = os.getpid()
+    attempts: Attempts = {"saw a process outside": lambda: _in_fork(lambda: os.kill(outside, 0))}
+    for what, family, where in (
+        ("reached a network", socket.AF_INET, ("127.0.0.1", 0)),
+        ("reached an abstract socket", socket.AF_UNIX, f"\0evolve-doctor-{outside}"),
+    ):
+        server = socket.socket(family)
+        try:
+            server.bind(where)
+            server.listen()
+        except OSError:
+            server.close()
+        else:
+            attempts[what] = partial(_connect, server)
+    return attempts
 
-    def connect(family: int, where: str | tuple[str, int], server: socket.socket) -> None:
-        assert server.fileno() >= 0
-        with socket.socket(family) as client:
-            client.settimeout(1)
-            client.connect(where)
 
-    return {
-        "reached a network": lambda: connect(socket.AF_INET, address, tcp),
-        "reached an abstract socket": lambda: connect(socket.AF_UNIX, name, unix),
-        "saw a process outside": lambda: _in_fork(lambda: os.kill(outside, 0)),
-    }
+def _connect(server: socket.socket) -> None:
+    with socket.socket(server.family) as client:
+        client.settimeout(1)
+        client.connect(server.getsockname())
 
 
 def inherited() -> Attempts:

@@ -44,6 +44,8 @@ def primitive(operation: Operation, arguments: tuple[Any, ...]) -> Primitive | N
         returns, module, name = _generate(operation, arguments)
     except (NumbaError, NotImplementedError, TypeError, IndexError):
         return None  # not typed, or it may raise, for which there is no caller here
+    except (ImportError, OSError):
+        return None  # it needs a module that a sealed worker cannot load any more
     parts = {function.name: _PROFILE.sub("", str(function)) for function in module.functions}
     called = {found for text in parts.values() for found in _CALL.findall(text)}
     known = all(c in parts and (_is_defined(parts[c]) or _is_linked(c)) for c in called)
@@ -110,8 +112,8 @@ def _implementation(context: Any, operation: Operation, arguments: tuple[Any, ..
         return signature(types.int64, *arguments), lambda builder, v: context.cast(
             builder, v[0], *arguments, types.int64
         )
-    if operation is math.hypot and arguments == (types.float64, types.float64):
-        return signature(types.float64, *arguments), lambda builder, v: _call_double(builder, "hypot", v)
+    if operation is math.hypot and len(arguments) == 2 and {*arguments} <= {types.float64, types.int64}:
+        return signature(*[types.float64] * 3), lambda builder, v: _call_double(builder, "hypot", v)
     function = context.typing_context.resolve_value_type(operation)
     found = context.typing_context.resolve_function_type(function, arguments, {})
     if found is None:

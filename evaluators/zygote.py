@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
-import signal
 import socket
+import subprocess
+import tempfile
+import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -21,6 +24,8 @@ from evaluators.wire import Layout
 # What a zygote may take, beyond the time limit of a worker, before it counts as hung.
 _GRACE_S = 0.5
 _CLOSE_S = 2.0
+_POLL_S = 0.005
+_COMPLAINT_BYTES = 2**20
 
 
 class ZygoteFailed(RuntimeError):
@@ -42,9 +47,10 @@ class Zygote:
         self._loads: dict[str, asyncio.Future[None]] = {}
         self._ready: asyncio.Future[Mapping[str, Any]]
         self._control: socket.socket
-        self._process: asyncio.subprocess.Process
+        # Not asyncio's: cancelled while it starts a process, that waits for ever (seen with Python 3.11).
+        self._process: subprocess.Popen[bytes]
+        self._errors: int | None = None  # file that it writes to as its standard error
         self._reader: asyncio.Task[None]
-        self._complaint: asyncio.Task[bytes]
         self.lost = False
         self.layout: list[Layout] = []
         self.missing: list[str] = []  # layers of the sandbox; not empty only where that was allowed
@@ -67,29 +73,27 @@ class Zygote:
         self._ready = asyncio.get_running_loop().create_future()
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
+        self._errors = _nameless_file()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *launch.command("evaluators.zygote_main", "main", theirs.fileno(), os.getpid()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+            self._process = subprocess.Popen(
+                launch.command("evaluators.zygote_main", "main", theirs.fileno(), os.getpid()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
                 pass_fds=[theirs.fileno()],
                 env=launch.environment(),
                 cwd="/",
                 start_new_session=True,
             )
-            theirs.close()
-            self._reader = asyncio.create_task(self._listen())
-            assert self._process.stderr is not None
-            self._complaint = asyncio.create_task(self._process.stderr.read())
-            try:
-                await self._say(**self._settings, splits=splits)
-                message = await self._ready
-            except ExecutorLost:
-                await self._fail()
-            except BaseException:
-                await self.close()
-                raise
+        self._reader = asyncio.create_task(self._listen())
+        try:
+            await self._say(**self._settings, splits=splits)
+            message = await self._ready
+        except ExecutorLost:
+            await self._fail()
+        except BaseException:
+            await self.close()
+            raise
         if "missing" in message:
             await self.close()
             raise LayersMissing(*message["missing"])
@@ -197,30 +201,40 @@ class Zygote:
 
     async def close(self) -> None:
         """End the zygote and its workers; return when the process is gone."""
-        listens = self._ready.done() and not self.lost
+        listens = self._ready.done() and not self._ready.cancelled() and not self.lost
         self.lost = True
         self._reader.cancel()
         await asyncio.wait([self._reader])
         self._control.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), _CLOSE_S if listens else 0)
-        except TimeoutError:
+        if not await self._gone(_CLOSE_S if listens else 0.0):
             await self._give_up()
         self._fail_all()
-        self._complaint.cancel()
+        if self._errors is not None:
+            os.close(self._errors)
+            self._errors = None
 
     async def _fail(self) -> NoReturn:
         """End, and raise what the zygote complained of last."""
-        complaint = (await self._complaint).decode("utf-8", "replace")[-4000:].strip()
+        await self._gone(_CLOSE_S)
+        text = b"" if self._errors is None else os.pread(self._errors, _COMPLAINT_BYTES, 0)
+        complaint = text.decode("utf-8", "replace")[-4000:].strip()
         await self.close()
         raise ZygoteFailed(complaint or "the zygote died without a word") from None
+
+    async def _gone(self, patience_s: float) -> bool:
+        """Whether the process ends within this time."""
+        end_s = time.monotonic() + patience_s
+        while self._process.poll() is None:
+            if time.monotonic() >= end_s:
+                return False
+            await asyncio.sleep(_POLL_S)
+        return True
 
     async def _give_up(self) -> None:
         """Kill the zygote; the kernel kills its workers with it."""
         self.lost = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
+        self._process.kill()
+        await self._gone(math.inf)
         self._fail_all()
 
     def _fail_all(self) -> None:
@@ -261,6 +275,13 @@ class Zygote:
             self._loads.pop(message["loaded"]).set_result(None)
         else:
             self._ready.set_result(message)
+
+
+def _nameless_file() -> int:
+    """Descriptor of a new file that is gone when it is closed."""
+    descriptor, path = tempfile.mkstemp(prefix="evolve-zygote-")
+    os.unlink(path)
+    return descriptor
 
 
 def _forget(future: asyncio.Future[Any]) -> None:

@@ -232,7 +232,7 @@ CLAIMS = (
         3.0,
         setting="as above; aggressive admission is vLLM v1's",
         experiment=lambda solve: _past_future_goodput(solve, "vllm_v1"),
-        why="preemption by recomputing costs less on this engine than on theirs",
+        why="the wait for the first token decides here; preemptions fall by half, from 0.78 to 0.36 per request",
     ),
     Claim(
         "JITServe (2025)",

@@ -239,7 +239,7 @@ MEMORY = {
     ),
     "native recursion bomb": Act(
         "sys.setrecursionlimit(10**9)\nnest = []\nfor _ in range(2 * 10**5): nest = [nest]\nrepr(nest)",
-        "crashed|out_of_memory",
+        "crashed|out_of_memory|timed_out",
         ".",
         "unsafe",
     ),

@@ -60,7 +60,7 @@ def test_the_doctor_finds_the_optional_layers_working_where_the_kernel_has_them(
 HOLLOW = {
     "descriptors": ("seal.close_descriptors = lambda keep: None", "used an inherited descriptor"),
     "limits": ("seal.limit_resources = lambda memory, cpu: None", "allocated 1 GiB"),
-    "namespaces": ("namespaces.enter = lambda: []", "reached a network"),
+    "namespaces": ("namespaces.enter = lambda: []", "saw a process"),
     "privileges": ("hollow('privileges')", "changed the root|kept the way to rights"),
     "landlock": ("hollow('landlock')", "read a file"),
     "seccomp": ("hollow('seccomp')", "opened a socket"),

@@ -176,3 +176,20 @@ def test_instances_are_frozen_and_the_same_on_both_sides(driver: Driver):
     for instance in driver.evaluator.instances("train"):
         assert not any(array.flags.writeable for array in instance.data)
         assert np.isfinite(instance.data.duration).all()
+
+
+@pytest.mark.parametrize(
+    ("term", "compiler"),
+    [
+        ("max(x, 1, 2.0, n, x)", "lowered"),  # of four kinds of arguments: not among those that are prepared
+        ("np.maximum(n, x) + np.abs(n) + np.arctan2(n, 2)", "lowered"),
+        ("math.sqrt(n) + math.erf(n) + math.hypot(n, n)", "lowered"),
+        ("round(n) + abs(n > 1) + (n > 1) * 2", "numba"),
+        ("np.zeros(3)[n]", "numba"),
+    ],
+)
+def test_an_outcome_says_how_its_program_was_compiled(driver: Driver, term: str, compiler: str):
+    body = f"x = job.duration / job.weight\n    n = int(x) % 2\n    return x + 0.0 * ({term})"
+    outcome = driver.evaluate(f"import math\nimport numpy as np\ndef priority(job, machine):\n    {body}\n")
+    assert isinstance(outcome, Ok), outcome
+    assert outcome.compiler == compiler

@@ -22,7 +22,7 @@ TAMPERING = {
         "import numpy as np\nnp.full = np.zeros = np.cumsum = np.asarray = lambda *a, **k: np.array([0.0])",
         "infeasible",
     ),
-    "patch numba": ("import numba\nnumba.njit = lambda *a, **k: (lambda f: (lambda *b: 0.0))", "compile_error"),
+    "patch numba": ("import numba\nnumba.njit = lambda *a, **k: (lambda f: (lambda *b: 0.0))", "ok"),
     "patch the problem's module": (
         "import one_machine as m\nm.verify = lambda *a: None\nm.measure = lambda *a: {'cost': 0.0}\n"
         "m.optimum = lambda *a: 1e9",

@@ -15,7 +15,7 @@ import pytest
 from conftest import Driver, children, is_alive, needs_sandbox
 from one_machine import PROBLEM
 
-from evaluators import launch
+from evaluators import namespaces, seal
 from evaluators.evaluator import Evaluator, SandboxUnavailable
 from evaluators.limits import Limits
 from evaluators.outcome import Ok
@@ -183,21 +183,37 @@ def test_when_the_parent_is_killed_zygote_and_workers_die(tmp_path: Path, moment
 
 
 def test_a_missing_layer_is_refused_by_name_and_with_the_way_out(monkeypatch):
-    command = launch.command
-    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    monkeypatch.setenv(seal.SWITCH, "landlock")
     driver_of = Evaluator(PROBLEM, workers=1)
     with pytest.raises(SandboxUnavailable, match=r"landlock.*--allow-weak-sandbox"):
         asyncio.run(driver_of.start())
 
 
 def test_a_missing_layer_can_be_allowed(monkeypatch):
-    command = launch.command
-    monkeypatch.setattr(launch, "command", lambda module, *rest: command("without_landlock", *rest))
+    monkeypatch.setenv(seal.SWITCH, "landlock")
     driver = Driver(Evaluator(PROBLEM, workers=1, allow_weak_sandbox=True))
     try:
         assert isinstance(driver.evaluate(RULE), Ok)
     finally:
         driver.close()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 300])
+def test_a_start_during_which_everything_is_cancelled_ends_at_once_and_leaves_no_process(steps: int):
+    # As asyncio.run does on Ctrl-C, or when another task fails.
+    async def cancel() -> bool:
+        start = asyncio.ensure_future(Evaluator(PROBLEM, workers=1).start())
+        for _ in range(steps):
+            await asyncio.sleep(0.001 if steps > 10 else 0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        done, _ = await asyncio.wait([start], timeout=3.0)
+        return bool(done) and start.cancelled()
+
+    before = set(namespaces.children(os.getpid()))
+    with asyncio.Runner() as runner:
+        assert runner.run(cancel())
+    assert wait_until(lambda: set(namespaces.children(os.getpid())) <= before)
 
 
 def test_a_problem_that_does_not_import_in_the_zygote_says_why(monkeypatch):
