@@ -12,6 +12,7 @@ any run. Last, it is counted how many ancestors of the ten best programs would h
 
 ``--folder`` keeps the runs and the values on fresh instances, and takes up what is there. The
 settings in evaluators/racing.py were chosen on pools of seed 11; quote those of other seeds.
+The last line is the CPU time of all processes, simulations or not.
 """
 
 from __future__ import annotations

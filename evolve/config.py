@@ -64,7 +64,7 @@ class RunConfig(pydantic.BaseModel):
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
-    race: bool | None = None  # drop what is clearly worse before all of train was run; None: as the strategy has it
+    race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
     workers: int | None = None  # evaluations at once; None: one per core
@@ -138,9 +138,11 @@ class RunConfig(pydantic.BaseModel):
     def _resolved(self) -> RunConfig:
         try:
             problem = registry.load(self.problem)
-            strategies.load(self.strategy)
+            strategy = strategies.load(self.strategy)
         except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
             raise UserError(str(error)) from None
+        if self.race and strategy.opponent is None:
+            raise UserError(f"race: strategy {self.strategy} has a use for every candidate: leave out --race")
         proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
         self._check_proposer(proposer)
         self._check_form(problem, proposer)
@@ -156,7 +158,6 @@ class RunConfig(pydantic.BaseModel):
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
                 "workers": self.workers or available_cores(),
-                "race": strategies.load(self.strategy).races if self.race is None else self.race,
                 "out": self.out or _fresh_folder(problem.name),
                 # a run may be resumed or replayed from another folder
                 **{name: path.absolute() for name, path in self._files.items()},
@@ -201,8 +202,10 @@ class RunConfig(pydantic.BaseModel):
         """The settings of a run, resolved when it began; its problem is not imported for that."""
         config = cls._checked({**_read(folder / "run.toml"), "out": folder})
         # run.toml of older versions does not say
-        unsaid = {"deterministic": _DETERMINISTIC[config.proposer or "genetic"], "race": False}
-        return config.model_copy(update={k: v for k, v in unsaid.items() if getattr(config, k) is None})
+        told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
+        return (
+            config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
+        )
 
     def save(self, path: Path, versions: dict[str, str]) -> None:
         """Write the settings and the versions they ran with as TOML."""

@@ -26,7 +26,6 @@ class Greedy(Strategy):
     """Edits the best candidate on the primary objective; ties go to the older one."""
 
     opponent = "champion"
-    races = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)

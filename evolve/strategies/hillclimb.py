@@ -35,7 +35,6 @@ class Hillclimb(Strategy):
     """Edits the current program; equal children are accepted, so that plateaus can be crossed."""
 
     opponent = "parent"
-    races = True
 
     def __init__(self, problem: Problem, config: HillclimbConfig = HillclimbConfig()) -> None:
         super().__init__(problem)

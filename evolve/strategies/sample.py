@@ -26,7 +26,6 @@ class Sample(Strategy):
     """Draws a starting program and an operator that explores, both evenly."""
 
     opponent = "champion"
-    races = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)

@@ -53,8 +53,6 @@ class Strategy(ABC):
     # Whom a candidate races against, if it may be dropped before all of train was run: one that is
     # clearly worse than that must be of no use to the strategy.
     opponent: ClassVar[Literal["champion", "parent"] | None] = None
-    # Whether a run does that unless it is told not to: yes where nothing worse than that is ever used.
-    races: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary

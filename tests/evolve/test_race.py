@@ -7,6 +7,7 @@ import evolve
 from evaluators.outcome import Dropped
 from evolve import session
 from evolve.config import RunConfig
+from evolve.errors import UserError
 from evolve.store import Store
 
 
@@ -48,10 +49,11 @@ def test_a_replay_drops_the_same(raced, tmp_path):
     assert found(again)[1] == found(raced)[1]
 
 
-def test_a_run_races_by_default_where_the_strategy_has_no_use_for_the_worse():
-    races = {name: RunConfig.make(problem="shop/job_shop", strategy=name).race for name in ("greedy", "steady_state")}
-    assert races == {"greedy": True, "steady_state": False}
-    assert not RunConfig.make(problem="shop/job_shop", strategy="greedy", race=False).race
+def test_a_strategy_that_uses_every_candidate_refuses_races():
+    with pytest.raises(UserError, match="nsga2 has a use for every candidate"):
+        RunConfig.make(problem="shop/job_shop", strategy="nsga2", race=True)
+    assert RunConfig.make(problem="shop/job_shop", strategy="greedy", race=True).race
+    assert not RunConfig.make(problem="shop/job_shop").race
 
 
 def test_without_races_nothing_is_dropped(own, tmp_path):
