@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:  # listing problems imports neither
+    import numpy as np
 
-if TYPE_CHECKING:
     from problems.claims import Claim
 
 Direction = Literal["min", "max"]

@@ -72,13 +72,16 @@ def _idle(data: Serving, state: State, i: int, log: np.ndarray) -> None:
 
 @inlined
 def _prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: Chunk, theta: np.ndarray) -> float:
-    """Prompt tokens of the next step as the rule wants them, within limits; negative: decoding pauses."""
+    """Prompt tokens of the next step as the rule wants them, from a block up; negative: decoding pauses."""
     if state.server[i].prefilling == 0:
         return 0.0
     share = chunk(describe_server(data, cost, state, i), theta)
     if not math.isfinite(share):
         raise NonFiniteScore("chunk returned NaN or an infinity")
     most = float(min(data.limit[MAX_PREFILL], state.server[i].prefill_left))
+    least = min(float(data.limit[BLOCK_TOKENS]), most)
+    if 1.0 <= abs(share) < least:
+        share = math.copysign(least, share)
     return max(-most, min(share, most))
 
 

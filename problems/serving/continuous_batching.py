@@ -55,7 +55,7 @@ Four hooks decide:
 - `admit(request, server, memory)`: for the first of the queue. **Positive: admitted** to the batch if its blocks are
   free (else it and all behind it wait); **0: passed over**, the next one is asked; **negative: that was all** for now.
   `memory` says what the KV cache would hold with it. Admitting too much ends in preemptions, too little in waiting.
-- `chunk(server)`: while admitted prompts are not done: prompt tokens of the next step, in order of admission.
+- `chunk(server)`: while admitted prompts are not done: prompt tokens of the next step (16 at least), by admission.
   **Positive: decoding goes on beside them; negative: that many, and decoding pauses; 0: only decoding.**
 - `evict(request, server)`: when decoding needs a block and none is free: the running request with the **highest**
   value is preempted; it loses its KV cache, waits again, and prompt and output so far are computed anew.

@@ -190,7 +190,10 @@ class NaiveServer:
         tokens, decode = 0, bool(self.decoding())
         if self.prefilling():
             share = self.chunk(self.see_server())
-            tokens = min(int(abs(share)), self.limits.max_prefill, sum(job.to_prefill for job in self.prefilling()))
+            tokens = int(abs(share))
+            if tokens > 0:
+                tokens = max(tokens, self.limits.block_tokens)
+            tokens = min(tokens, self.limits.max_prefill, sum(job.to_prefill for job in self.prefilling()))
             decode = decode and (share > 0 or tokens == 0)
         if decode:
             self.make_room()
