@@ -118,7 +118,8 @@ def nelder_mead(start: np.ndarray, rng: np.random.Generator) -> Search:
                 else:
                     simplex[1:] = simplex[0] + 0.5 * (simplex[1:] - simplex[0])
                     losses[1:] = yield simplex[1:]
-        best = simplex[0]
+        # where every vertex fails, around it is no better
+        best = simplex[0] if math.isfinite(losses[0]) else rng.random(len(start))
 
 
 def _try(

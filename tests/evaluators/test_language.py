@@ -11,7 +11,7 @@ from evaluators import language
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
-PROMPT = (ROOT / "evolve" / "prompts" / "system.md").read_text(encoding="utf-8")
+PROMPT = (ROOT / "evolve" / "prompts" / "hooks.md").read_text(encoding="utf-8")
 
 
 def listed(start: str) -> set[str]:
