@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
 
-from evaluators.compile import CompiledProgram, compile_hooks, simulate
 from evolve import tables
 from evolve.commands.options import Json
 from evolve.errors import UserError
 from problems import registry
 from problems.claims import Claim, Verdict
 from problems.problem import Baseline, Problem
+
+if TYPE_CHECKING:
+    from evaluators.compile import CompiledProgram
 
 
 class Finding(NamedTuple):
@@ -56,11 +58,15 @@ def _choose(papers: Sequence[str]) -> list[tuple[Problem, Claim]]:
 
 @cache
 def _compiled(problem: str, source: str) -> CompiledProgram:
+    # Here, not above: numba takes longer to import than the rest of the command.
+    from evaluators.compile import compile_hooks
+
     return compile_hooks(source, registry.load(problem))
 
 
 def _check(problem: Problem, claim: Claim) -> Finding:
     """Run the experiment; every solution in it is verified."""
+    from evaluators.compile import simulate
 
     def solve(rule: Baseline, data: Any) -> Any:
         solution = simulate(problem, problem.default_decoder, data, _compiled(problem.name, rule.source))

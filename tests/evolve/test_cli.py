@@ -181,7 +181,7 @@ def test_doctor_lists_layers_with_what_they_protect(call):
 def test_the_command_starts_without_importing_litellm_or_numba(tmp_path):
     code = (
         "import sys, evolve.cli\n"
-        "slow = {'litellm', 'openai', 'scipy', 'moocore'} & set(sys.modules)\n"
+        "slow = {'litellm', 'openai', 'scipy', 'moocore', 'numba'} & set(sys.modules)\n"
         "assert not slow, slow"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
