@@ -150,7 +150,7 @@ class InTurn(Greedy):
 
 
 def test_a_strategy_may_wait_for_attempts_under_way(tmp_path, own, monkeypatch):
-    monkeypatch.setattr(session.strategies, "load", lambda name: InTurn)
+    monkeypatch.setattr(parts.strategies, "load", lambda name: InTurn)
     folder = evolve.run("shop/job_shop", evaluations=12, seed=2, **own, out=tmp_path / "run")
     with Store(folder) as store:
         numbers = [n for n in store.tells() if store.program(n).origin == "genetic"]
