@@ -12,7 +12,7 @@ from tiny import job_shops
 import evolve
 from evaluators.canonical import canonical_hash
 from evaluators.outcome import Anticipative, Ok
-from evolve import loop, session
+from evolve import loop, parts, session
 from evolve.store import Store
 from evolve.strategies.greedy import Greedy
 from evolve.strategies.strategy import Wait
