@@ -54,6 +54,7 @@ class State(NamedTuple):
     eligible: np.ndarray  # (A,) int64, the first tally[ELIGIBLE] are eligible, in no order
     position: np.ndarray  # (A,) int64, where an eligible activity stands in that list
     bound: np.ndarray  # (A,) float64, bound[i] <= earliest start of eligible[i] (event decoder)
+    completion: np.ndarray  # (A,) float64, bound[i] + duration of eligible[i] (event decoder)
     candidate: np.ndarray  # (A,) int64, the first tally[CANDIDATES] compete, in no order
     unit_free: np.ndarray  # (U,) float64, when each unit falls free, ascending per resource (event decoder)
     tally: np.ndarray  # (3,) int64, how many are eligible, candidates, scheduled
@@ -72,6 +73,7 @@ def begin(network: Network) -> State:
         eligible=np.empty(activities, np.int64),
         position=np.empty(activities, np.int64),
         bound=np.empty(activities),
+        completion=np.empty(activities),
         candidate=np.empty(activities, np.int64),
         unit_free=np.zeros(network.unit_from[-1]),
         tally=np.zeros(3, np.int64),
@@ -79,7 +81,7 @@ def begin(network: Network) -> State:
     )
     for a in range(activities):
         if state.waits_for[a] == 0:
-            _admit(state, a)
+            _admit(network, state, a)
     return state
 
 
@@ -104,7 +106,7 @@ def startable(network: Network, state: State) -> int:
         for k in range(stale):
             i = state.candidate[k]
             a = state.eligible[i]
-            state.bound[i] = _earliest_start(network, state, a)
+            _refresh(network, state, i)
             if state.bound[i] == first:
                 state.earliest[a] = first
                 state.candidate[count] = a
@@ -124,31 +126,58 @@ def conflict_set(network: Network, state: State, delay: float) -> int:
     schedule of a shop can be generated; delay near 0 builds non-delay schedules. now is the
     earliest start of any eligible activity. Fills candidate and earliest; returns how many compete.
     """
-    quickest, completes, now = state.eligible[0], np.inf, np.inf
-    for i in range(state.tally[ELIGIBLE]):
-        a = state.eligible[i]
-        state.earliest[a] = _earliest_start(network, state, a)
-        now = min(now, state.earliest[a])
-        finish = state.earliest[a] + network.duration[a]
-        if finish < completes or (finish == completes and a < quickest):
-            quickest, completes = a, finish
+    quickest, completes = _first_to_complete(network, state)
     count, first = 0, np.inf
     for i in range(state.tally[ELIGIBLE]):
-        a = state.eligible[i]
         # The quickest competes even if it has no length and no demands.
-        if a == quickest or (state.earliest[a] < completes and _share_resource(network, a, quickest)):
-            state.candidate[count] = a
-            count += 1
-            first = min(first, state.earliest[a])
+        if state.bound[i] < completes or state.completion[i] == completes:
+            a = state.eligible[i]
+            if a == quickest or _share_resource(network, a, quickest):
+                _refresh(network, state, i)
+                if a == quickest or state.bound[i] < completes:
+                    state.earliest[a] = state.bound[i]
+                    state.candidate[count] = a
+                    count += 1
+                    first = min(first, state.bound[i])
     kept = 0
     for i in range(count):
         a = state.candidate[i]
         if state.earliest[a] <= first + delay * (completes - first):
             state.candidate[kept] = a
             kept += 1
-    state.now[0] = now
     state.tally[CANDIDATES] = kept
     return kept
+
+
+@inlined
+def _first_to_complete(network: Network, state: State) -> tuple[int, float]:
+    """The activity that can complete first (ties: lowest index), and when; now is the earliest start of any.
+
+    As in startable, only those are brought up to date that seem to be the first, and the candidates of
+    the last decision, most of which have changed.
+    """
+    for k in range(state.tally[CANDIDATES]):
+        a = state.candidate[k]
+        if state.start[a] < 0.0:
+            _refresh(network, state, state.position[a])
+    quickest, completes, starts = -1, np.inf, False
+    while state.tally[ELIGIBLE] > 0 and not (quickest >= 0 and starts):
+        completes, now = np.inf, np.inf
+        for i in range(state.tally[ELIGIBLE]):
+            if state.completion[i] < completes:
+                completes = state.completion[i]
+            if state.bound[i] < now:
+                now = state.bound[i]
+        quickest, starts = -1, False
+        for i in range(state.tally[ELIGIBLE]):
+            if state.completion[i] == completes or state.bound[i] == now:
+                _refresh(network, state, i)
+                a = state.eligible[i]
+                if state.completion[i] == completes and (quickest < 0 or a < quickest):
+                    quickest = a
+                starts = starts or state.bound[i] == now
+        state.now[0] = now
+    return quickest, completes
 
 
 @inlined
@@ -212,6 +241,14 @@ def _earliest_start(network: Network, state: State, activity: int) -> float:
 
 
 @inlined
+def _refresh(network: Network, state: State, i: int) -> None:
+    """Bring up to date what is known of eligible[i]."""
+    a = state.eligible[i]
+    state.bound[i] = _earliest_start(network, state, a)
+    state.completion[i] = state.bound[i] + network.duration[a]
+
+
+@inlined
 def _share_resource(network: Network, a: int, b: int) -> bool:
     for i in range(network.demand_from[a], network.demand_from[a + 1]):
         for j in range(network.demand_from[b], network.demand_from[b + 1]):
@@ -221,11 +258,12 @@ def _share_resource(network: Network, a: int, b: int) -> bool:
 
 
 @inlined
-def _admit(state: State, activity: int) -> None:
+def _admit(network: Network, state: State, activity: int) -> None:
     count = state.tally[ELIGIBLE]
     state.eligible[count] = activity
     state.position[activity] = count
     state.bound[count] = state.ready[activity]
+    state.completion[count] = state.ready[activity] + network.duration[activity]
     state.tally[ELIGIBLE] = count + 1
 
 
@@ -236,7 +274,8 @@ def _commit(network: Network, state: State, activity: int, start: float) -> None
     state.tally[SCHEDULED] += 1
     last = state.tally[ELIGIBLE] - 1
     moved, hole = state.eligible[last], state.position[activity]
-    state.eligible[hole], state.position[moved], state.bound[hole] = moved, hole, state.bound[last]
+    state.eligible[hole], state.position[moved] = moved, hole
+    state.bound[hole], state.completion[hole] = state.bound[last], state.completion[last]
     state.tally[ELIGIBLE] = last
     finish = start + network.duration[activity]
     for s in range(network.successor_from[activity], network.successor_from[activity + 1]):
@@ -244,4 +283,4 @@ def _commit(network: Network, state: State, activity: int, start: float) -> None
         state.ready[after] = max(state.ready[after], finish)
         state.waits_for[after] -= 1
         if state.waits_for[after] == 0:
-            _admit(state, after)
+            _admit(network, state, after)

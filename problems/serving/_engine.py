@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import StepCost
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
-from problems.serving._borrow import borrow_data, borrow_state
 from problems.serving._decisions import Admit, Chunk, Evict, Order, admit_ranked, make_room, rank_queue, write
 from problems.serving._engine_state import State, arrive, describe_server, open_state
 from problems.serving._engine_step import leap, mixed_step
@@ -101,8 +101,8 @@ def continuous_batching(
     instance: Serving, order: Order, admit: Admit, chunk: Chunk, evict: Evict, theta: np.ndarray
 ) -> Timeline:
     """Serve all requests, or as many as the horizon leaves time for."""
-    opened, data, i = open_state(instance, 1), borrow_data(instance), 0
-    state, cost = borrow_state(opened), unpack_cost(data)
+    opened, data, i = open_state(instance, 1), borrow(instance), 0
+    state, cost = borrow(opened), unpack_cost(data)
     log = np.empty(8 * len(data.requests.arrival_s) + 64, np.int64)
     server, most = state.server[i], data.limit[MAX_RUNNING]
     while True:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import StepCost, step_seconds
 from problems._jit import inlined, kernel
 from problems.problem import Infeasible
-from problems.serving._borrow import borrow, borrow_data
 from problems.serving._engine import Timeline
 from problems.serving._ledger import (
     DONE,
@@ -249,8 +249,8 @@ def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> i
 @kernel
 def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
     """Follow a log; the first broken rule ends it."""
-    opened, data = open_ledger(instance, keep_gaps), borrow_data(instance)
-    ledger = Ledger(borrow(opened.job), borrow(opened.book), borrow(opened.running), borrow(opened.gap_s))
+    opened, data = open_ledger(instance, keep_gaps), borrow(instance)
+    ledger = borrow(opened)
     broken = _follow(data, unpack_cost(data), ledger, log)
     n = len(opened.job)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)

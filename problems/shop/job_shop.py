@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._engines import activity
 from problems._engines.activity_timeline import open_timeline
 from problems._jit import inlined, kernel
@@ -65,13 +66,14 @@ class Schedule(NamedTuple):
 Rule = Callable[[Operation, Shop, np.ndarray], float]
 
 
-def _build(data: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: np.ndarray) -> Schedule:
+def _build(instance: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: np.ndarray) -> Schedule:
     """Schedule the operation of lowest priority (ties: of the lowest job), until all are scheduled.
 
     delay in [0, 1] goes to the event decoder; a negative one stands for the list decoder.
     """
+    opened = activity.begin(instance.network), open_floor(instance), open_timeline(instance.network)
+    data, (state, floor, timeline) = borrow(instance), borrow(opened)
     network = data.network
-    state, floor, timeline = activity.begin(network), open_floor(data), open_timeline(network)
     while state.tally[activity.SCHEDULED] < data.machine.size:
         if delay < 0.0:
             activity.eligible(network, state)
@@ -97,7 +99,7 @@ def _build(data: JobShop, seed: np.uint64, delay: float, priority: Rule, theta: 
         leave(data, state, floor, chosen)
     start = np.empty(data.machine.shape, np.int64)
     for a in range(start.size):
-        start.flat[a] = state.start[a]
+        start.flat[a] = opened[0].start[a]  # of what was opened, not of the view: keeps all three alive until here
     return Schedule(start)
 
 
