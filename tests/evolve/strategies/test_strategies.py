@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stories import EOH, GENETIC, LLM, asked, failed, ok, story, told, view
+from stories import EOH, GENETIC, LLM, asked, failed, ok, problem, story, told, view
 
-from evaluators.outcome import Dropped
+from evaluators.outcome import Dropped, Ok
 from evolve.errors import UserError
 from evolve.operators import OPERATORS
 from evolve.strategies import registry
@@ -75,10 +76,38 @@ def test_a_race_is_against_the_champion_the_parent_or_nobody(name):
 
 
 @every
-@pytest.mark.parametrize("objectives", [1, 2, 5])
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4, 5])
 def test_turned_direction_and_negated_scores_give_the_same_proposals(name, objectives):
     turned = told(name, story(-1.0, objectives), "max", objectives)
     assert asked(told(name, story(1.0, objectives), "min", objectives)) == asked(turned)
+
+
+@every
+def test_each_objective_may_have_its_own_direction(name):
+    # cost2 and cost4 turned, the others as they are
+    turned = {"cost2", "cost4"}
+    declared = [
+        dataclasses.replace(o, direction="max") if o.name in turned else o for o in problem(objectives=5).objectives
+    ]
+    mixed = registry.load(name)(SimpleNamespace(primary=declared[0], objectives=tuple(declared)))
+    for candidate in story(1.0, 5):
+        outcome = candidate.outcome
+        if isinstance(outcome, Ok):
+            values = {o: -value if o in turned else value for o, value in outcome.objectives.items()}
+            candidate = dataclasses.replace(candidate, outcome=dataclasses.replace(outcome, objectives=values))
+        mixed.tell(candidate)
+    assert asked(mixed) == asked(told(name, story(1.0, 5), "min", 5))
+
+
+@every
+@either
+def test_what_a_race_estimated_of_a_dropped_program_changes_nothing(name, operators):
+    def raced(estimate):
+        dropped = Dropped("race", "worse", 3, estimate, [estimate] * 3)
+        return [c if isinstance(c.outcome, Ok) else dataclasses.replace(c, outcome=dropped) for c in story()]
+
+    assert asked(told(name, raced(-9.0)), operators) == asked(told(name, raced(9.0)), operators)
+    assert asked(told(name, raced(0.0)), operators) == asked(told(name, story()), operators)
 
 
 @every
