@@ -56,6 +56,7 @@ def main(descriptor: int, parent: int) -> None:
             _say(control, missing=missing)
             return
         seal.volunteer_for_oom_killer()
+        pages.reserve()
         seal.prepare()
         hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
         zygote = Zygote(control, lines, settings, hideout)
@@ -169,6 +170,7 @@ class Zygote:
     def _be_ready(self, **found: object) -> None:
         _be_single_threaded()
         gc.collect()
+        pages.fill_holes()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
         pages.gather()
         _say(self._control, ready=found)
