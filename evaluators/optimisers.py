@@ -44,7 +44,9 @@ class Space:
 
     def point(self, values: Sequence[float]) -> np.ndarray:
         """Where (d,) values lie in the cube."""
-        return (self._scaled(np.array(values, dtype=np.float64)) - self._low) / (self._high - self._low)
+        span = self._high - self._low
+        # bounds next to each other may have the same logarithm
+        return (self._scaled(np.array(values, dtype=np.float64)) - self._low) / np.where(span > 0, span, 1.0)
 
     def values(self, point: np.ndarray) -> np.ndarray:
         """The values at a (d,) point, never beyond their bounds."""

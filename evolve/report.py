@@ -7,13 +7,14 @@ champion is compared with is chosen on ``valid``, before they are read.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from evaluators.outcome import Ok
 from evolve.loop import Search
 from evolve.program import Program
-from evolve.statistics import Paired, compare, side
-from problems.problem import Objective, Problem
+from evolve.statistics import Paired, compare, compare_chosen, side
+from problems.problem import Instance, Objective, Problem
 
 _ONE_NUMBER = (
     "The task has no test split: its evaluator gives one number, which guided the search and chose the champion. "
@@ -31,7 +32,8 @@ async def assess(search: Search) -> dict[str, Any]:
         list of sentences) and ``splits``: split -> ``instances`` (their number), ``references``
         (kinds of the reference values) and ``programs``: a list of ``id``, ``name``, ``role``,
         ``outcome``, ``objectives``, ``groups`` and ``against_baseline`` (objective ->
-        ``difference``, ``low``, ``high``: 95 % interval of the paired difference).
+        ``difference``, ``low``, ``high``: 95 % interval of the paired difference). The champion's
+        on valid, which chose it, also names ``programs``: how many its interval is corrected for.
     """
     problem = search.problem
     entrants = _entrants(search)
@@ -105,6 +107,8 @@ async def _assess_split(
                     objective.name: _interval(compare(search.problem, objective, outcome, bar, instances))
                     for objective in search.problem.objectives
                 }
+                if role == "champion" and split == "valid":
+                    row["against_baseline"][search.problem.primary.name] = _chosen(search, program, bar, instances)
         rows.append(row)
     kinds = sorted({ref.kind for instance in instances for ref in instance.references.values()})
     return {"instances": len(instances), "references": kinds, "programs": rows}
@@ -114,11 +118,28 @@ def _interval(paired: Paired) -> dict[str, float]:
     return {"difference": paired.difference, "low": paired.low, "high": paired.high}
 
 
+def _chosen(search: Search, champion: Program, bar: Ok, instances: Sequence[Instance]) -> dict[str, float]:
+    """Interval of the champion on valid, corrected for all programs that were read there."""
+    found = search.found
+    read = [i for i in found.valid if found.candidates[i].program.origin != "baseline" and i != champion.id]
+    paired = compare_chosen(
+        search.problem,
+        search.problem.primary,
+        found.valid[champion.id],
+        [found.valid[number] for number in read],
+        bar,
+        instances,
+    )
+    return {**_interval(paired), "programs": len(read) + 1}
+
+
 def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: str) -> tuple[list[str], bool]:
     """Say in words what the numbers allow, and whether "improved" may be printed.
 
     "Improved" needs the 95 % interval of the paired difference to the best baseline on valid to
-    lie wholly on the better side; every other split is then named with what it says.
+    lie wholly on the better side. The champion is the best of several programs read on valid, so
+    that interval holds for all of them together: of equal programs at most one run in twenty finds
+    a champion "improved". Every other split is then named with what it says.
     """
     objective = problem.primary
     on_valid = _champion_interval(splits["valid"], champion, objective)
@@ -127,12 +148,14 @@ def verdict(problem: Problem, splits: dict[str, Any], champion: int, baseline: s
     where = side(objective, on_valid["low"], on_valid["high"])
     if not math.isfinite(on_valid["low"]):
         return [f"The champion and {baseline} differ by {_words(on_valid, objective)} on valid."], False
+    read = on_valid.get("programs", 1)
+    among = f", corrected for the {read} programs read there" if read > 1 else ""
     if where != "better":
         return [
-            f"Not improved: on valid the champion and {baseline} differ by {_words(on_valid, objective)}, "
+            f"Not improved: on valid the champion and {baseline} differ by {_words(on_valid, objective)}{among}: "
             "an interval that does not lie beyond zero."
         ], False
-    words = [f"Improved on valid over the best baseline {baseline} by {_words(on_valid, objective)}."]
+    words = [f"Improved on valid over the best baseline {baseline} by {_words(on_valid, objective)}{among}."]
     for split, result in splits.items():
         interval = None if split in ("train", "valid") else _champion_interval(result, champion, objective)
         if interval is None:

@@ -72,6 +72,8 @@ async def tune(
     if lift:
         _ok(name, await evaluator.evaluate(source, GUIDE, probe=False))
         source = with_parameters(source)
+        if not parameters(ast.parse(source)):
+            raise UserError(f"{name}: has neither param(...) nor a float literal: there is nothing to tune")
     problem = evaluator.problem
     written = {split: _ok(name, await evaluator.evaluate(source, split, probe=False)) for split in (GUIDE, CONFIRM)}
     instances = evaluator.instances(GUIDE)

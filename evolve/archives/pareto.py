@@ -42,8 +42,6 @@ class ParetoArchive:
     objective. Which objective vectors are kept does not depend on the order of additions; which
     of several programs with equal vectors is kept does (the first).
 
-    The hypervolume may fall by less than one resolution when a member leaves for a neighbour.
-
     Parameters
     ----------
     objectives
@@ -120,19 +118,25 @@ class ParetoArchive:
         return self._front[int(np.argmin(np.round(scaled.sum(axis=1), 12)))].candidate
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
-        """Volume between the members and a reference point, in the product of all units.
+        """Volume between the members' boxes and a reference point, in the product of all units.
+
+        Each member counts from the worst corner of its box (without a resolution: from its own
+        point), so the volume is at most one resolution short of the members' own. It never falls:
+        a box only leaves for one that dominates it, whereas a member may leave for a neighbour
+        that is a little worse on some objective.
 
         Parameters
         ----------
         reference
-            Objective -> value; members that are not better on every objective count nothing.
+            Objective -> value; boxes that are not better on every objective count nothing.
         """
         import moocore
 
         if not self._front:
             return 0.0
-        corner = [o.loss(reference[o.name]) for o in self.objectives]
-        return float(moocore.hypervolume(np.array([m.point for m in self._front]), ref=np.array(corner)))
+        limit = [o.loss(reference[o.name]) for o in self.objectives]
+        corners = [[_corner(o, b) for o, b in zip(self.objectives, m.box, strict=True)] for m in self._front]
+        return float(moocore.hypervolume(np.array(corners), ref=np.array(limit)))
 
 
 def _box(objective: Objective, x: float) -> tuple[int, float]:
@@ -145,6 +149,16 @@ def _box(objective: Objective, x: float) -> tuple[int, float]:
         return (0, 0)
     sign = 1 if x > 0 else -1
     return (sign, math.floor(sign * math.log(abs(x)) / math.log1p(objective.resolution)))
+
+
+def _corner(objective: Objective, box: tuple[int, float]) -> float:
+    """The worst minimised value of a box (its supremum)."""
+    sign, index = box
+    if objective.resolution <= 0:
+        return index
+    if not objective.relative:
+        return (index + 1) * objective.resolution
+    return sign * math.exp(sign * (index + 1) * math.log1p(objective.resolution))
 
 
 def _dominates(a: Box, b: Box) -> bool:

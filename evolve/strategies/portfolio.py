@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.outcome import Ok
+from evolve.archives.groups import group_champions
 from evolve.operators import OPERATORS, needed
 from evolve.program import Candidate
 from evolve.strategies._population import Population, loss, pick
@@ -135,14 +135,7 @@ class Portfolio(Strategy):
         """The population's best in each group of instances, in order of rank; ties go to the rank."""
         if self._niches is None:
             members = self._population.members
-            best: dict[str, tuple[float, int]] = {}
-            for rank, member in enumerate(members):
-                assert isinstance(member.outcome, Ok)
-                for group, row in member.outcome.groups.items():
-                    value = self._primary.loss(row.get(self._primary.name, math.nan))
-                    if value < best.get(group, (math.inf, 0))[0]:
-                        best[group] = (value, rank)
-            self._niches = [members[rank] for rank in sorted({rank for _, rank in best.values()} or {0})]
+            self._niches = group_champions(members, self._primary) or members[:1]
         return self._niches
 
     # operators

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluators.optimisers import OPTIMISERS, Space
@@ -50,6 +50,7 @@ def test_the_same_seed_gives_the_same_search(name):
 positive = st.floats(1e-6, 1e6)
 
 
+@example(1.0000000000000002e-06, 1e-06, True, 0.0)
 @given(positive, positive, st.booleans(), st.floats(0, 1))
 def test_every_point_has_values_within_bounds(a, b, log, x):
     if a == b:

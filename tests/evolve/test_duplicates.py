@@ -62,7 +62,7 @@ class Evaluator:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def evaluate(self, source: str, split: str) -> Outcome:
+    async def evaluate(self, source: str, split: str, race: None = None) -> Outcome:
         self.asked.append(source)
         broken = source == BROKEN
         await asyncio.sleep(0.0 if broken else 0.01)

@@ -12,7 +12,7 @@ from tiny import job_shops
 import evolve
 from evaluators.canonical import canonical_hash
 from evaluators.outcome import Anticipative, Ok
-from evolve import loop, session
+from evolve import loop, parts, session
 from evolve.store import Store
 from evolve.strategies.greedy import Greedy
 from evolve.strategies.strategy import Wait
@@ -150,7 +150,7 @@ class InTurn(Greedy):
 
 
 def test_a_strategy_may_wait_for_attempts_under_way(tmp_path, own, monkeypatch):
-    monkeypatch.setattr(session.strategies, "load", lambda name: InTurn)
+    monkeypatch.setattr(parts.strategies, "load", lambda name: InTurn)
     folder = evolve.run("shop/job_shop", evaluations=12, seed=2, **own, out=tmp_path / "run")
     with Store(folder) as store:
         numbers = [n for n in store.tells() if store.program(n).origin == "genetic"]

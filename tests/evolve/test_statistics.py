@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from evaluators.outcome import Ok
-from evolve.statistics import Paired, compare, side
+from evolve.statistics import Paired, compare, compare_chosen, side
 from problems.problem import Instance, Objective, Reference
 
 MEAN = Objective("mean", "mean", "1", "mean", of="cost")
@@ -108,6 +108,66 @@ def test_outcomes_of_another_split_are_refused():
 def test_an_objective_of_another_problem_is_refused():
     with pytest.raises(ValueError, match="mean is not an objective of tiny/one"):
         compare(PROBLEM, PROFIT, outcome([1.0]), outcome([1.0]), instances([1.0]))
+
+
+def programs(objective, count, n=30, seed=3):
+    """Outcomes of so many programs over n instances, and of a bar."""
+    rng = np.random.default_rng(seed)
+    bar = rng.uniform(5.0, 9.0, n)
+    return [outcome(bar + rng.normal(0.0, 1.0, n), objective.name) for _ in range(count)], outcome(bar, objective.name)
+
+
+@pytest.mark.parametrize("objective", [MEAN, RATIO, TIME])
+def test_a_program_that_was_not_chosen_among_others_gets_the_plain_interval(objective):
+    (only,), bar = programs(objective, 1)
+    given = instances(np.ones(30))
+    assert compare_chosen(PROBLEM, objective, only, [], bar, given) == compare(PROBLEM, objective, only, bar, given)
+
+
+@pytest.mark.parametrize("objective", [MEAN, RATIO, TIME])
+def test_the_more_programs_were_read_the_wider_is_the_interval(objective):
+    (chosen, *others), bar = programs(objective, 40)
+    given = instances(np.ones(30))
+    found = [compare_chosen(PROBLEM, objective, chosen, others[:k], bar, given) for k in (0, 3, 39)]
+    assert len({paired.difference for paired in found}) == 1
+    assert [p.low for p in found] == sorted((p.low for p in found), reverse=True)
+    assert [p.high for p in found] == sorted(p.high for p in found)
+    assert found[0].high < found[1].high < found[2].high
+
+
+def test_programs_that_decide_alike_count_as_one():
+    (chosen, *others), bar = programs(MEAN, 20)
+    given = instances(np.ones(30))
+    one, many, different = (
+        compare_chosen(PROBLEM, MEAN, chosen, rivals, bar, given) for rivals in ([chosen], [chosen] * 19, others)
+    )
+    assert many == pytest.approx(one)
+    assert different.high - different.low > 1.15 * (one.high - one.low)
+
+
+def test_of_equal_references_a_ratio_of_sums_is_a_mean():
+    given = instances(np.ones(30))
+    (chosen, *others), bar = programs(MEAN, 10)
+    mean = compare_chosen(PROBLEM, MEAN, chosen, others, bar, given)
+    (chosen, *others), bar = programs(RATIO, 10)
+    ratio = compare_chosen(PROBLEM, RATIO, chosen, others, bar, given)
+    assert ratio[:3] == pytest.approx([100 * x for x in mean[:3]])
+
+
+def test_rivals_without_spread_or_without_values_do_not_matter():
+    (chosen, *others), bar = programs(MEAN, 10)
+    given = instances(np.ones(30))
+    constant = outcome(np.array(bar.values["mean"]) + 1.0)
+    empty = outcome([math.nan] * 30)
+    found = compare_chosen(PROBLEM, MEAN, chosen, [*others, constant, bar, empty], bar, given)
+    assert found == pytest.approx(compare_chosen(PROBLEM, MEAN, chosen, others, bar, given))
+
+
+def test_a_difference_that_is_the_same_everywhere_stays_a_point():
+    (rival,), bar = programs(MEAN, 1)
+    constant = outcome(np.array(bar.values["mean"]) * 0.0 + 1.0)
+    ones = outcome([2.0] * 30)
+    assert compare_chosen(PROBLEM, MEAN, constant, [rival], ones, instances(np.ones(30))) == (-1.0, -1.0, -1.0, 30)
 
 
 def test_better_means_wholly_on_the_better_side():

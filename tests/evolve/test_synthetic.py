@@ -41,7 +41,7 @@ def test_equal_prompts_get_equal_answers_and_another_seed_another():
 
 
 def test_a_perfect_model_nearly_always_gives_a_new_program():
-    assert fates(Skill(prose=0, broken=0, repeats=0))["ok"] >= 190  # two changes may cancel out
+    assert fates(Skill(prose=0, broken=0, repeats=0))["ok"] >= 180  # two changes may cancel out
 
 
 @pytest.mark.parametrize("skill", [Skill(1, 0, 0), Skill(0, 1, 0), Skill(0, 0, 1)], ids=["prose", "broken", "repeats"])
