@@ -19,6 +19,10 @@ _SET = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    # All of malloc's memory in one piece, for huge pages.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**21),
     # Sets of text in the same order each time: a program's answers must not depend on the process.
     "PYTHONHASHSEED": "0",
 }

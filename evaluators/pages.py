@@ -9,7 +9,9 @@ the kernel does not offer is left as it is.
 
 from __future__ import annotations
 
+import bisect
 import ctypes
+import math
 import mmap
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,11 @@ _HUGE = 2**21
 # From linux/mman.h; the kernel collapses since 6.1, and refuses the rest with an error before.
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+_ARENA, _RESERVED = 2**20, 40 * 2**20  # bytes that Python maps at a time; about what numba takes
+_LARGEST_IN_POOLS, _BYTES_HEADER = 512, sys.getsizeof(b"")  # larger objects are left to malloc
+_LARGEST_ON_HEAP = 2**16
+_MOST_HOLES = 2**20
+_FILLING: list[object] = []  # what holds memory for good
 _LIBRARY = "libllvmlite"  # the compiler: a worker runs through much of its code
 
 
@@ -43,6 +50,58 @@ def gather() -> None:
             _collapse(libc, region.start, region.end)
 
 
+def reserve() -> None:
+    """Have Python map its memory in one piece, before libraries come to lie in between.
+
+    Huge pages need two megabytes in one piece, and Python maps one at a time.
+    """
+    taken = [bytes(_LARGEST_IN_POOLS - _BYTES_HEADER) for _ in range(_RESERVED // _LARGEST_IN_POOLS)]
+    # One object in each piece keeps it from being given back.
+    _FILLING.extend({id(one) // _ARENA: one for one in taken}.values())
+
+
+def fill_holes() -> None:
+    """Take all memory that was freed, for good, so that workers allocate from pages that nobody has touched.
+
+    What is written into a hole costs a worker a copy of its page, and holes are scattered. To be called
+    after a full garbage collection, which empties the free lists of types.
+    """
+    if sys.platform.startswith("linux"):
+        _fill_pools()
+        _fill_heap(_libc())
+
+
+def _fill_pools() -> None:
+    """Take what Python's own allocator has free, size by size, until it maps new memory."""
+    regions = sorted((region.start, region.end) for region in _regions())
+    for size in range(_LARGEST_IN_POOLS, 0, -16):  # the largest also takes all that belongs to no size yet
+        for _ in range(_MOST_HOLES):
+            taken = object() if size <= 16 else float(size) if size <= 32 else bytes(size - _BYTES_HEADER)
+            _FILLING.append(taken)
+            i = bisect.bisect(regions, (id(taken), math.inf)) - 1
+            if id(taken) >= regions[i][1]:
+                break
+
+
+def _fill_heap(libc: ctypes.CDLL) -> None:
+    """Take what malloc has free below the top of its heap."""
+    if not hasattr(libc, "mallinfo2"):  # not glibc, or one before 2.33
+        return
+    top = libc.sbrk(0) - libc.mallinfo2().keepcost
+    size = _LARGEST_ON_HEAP
+    while size >= 16:
+        while 0 < (address := libc.malloc(size)) < top:
+            pass
+        libc.free(address)
+        size = size * 7 // 8
+
+
+class _MallocInfo(ctypes.Structure):
+    """struct mallinfo2 of malloc.h."""
+
+    _fields_ = (("others", ctypes.c_size_t * 9), ("keepcost", ctypes.c_size_t))
+
+
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None)
     address, size, flags = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -50,6 +109,10 @@ def _libc() -> ctypes.CDLL:
     libc.mprotect.argtypes = [address, size, flags]
     libc.munmap.argtypes = [address, size]
     libc.mmap.argtypes, libc.mmap.restype = [address, size, flags, flags, flags, ctypes.c_long], address
+    libc.malloc.argtypes, libc.malloc.restype = [size], ctypes.c_size_t
+    libc.free.argtypes, libc.sbrk.restype = [address], ctypes.c_size_t
+    if hasattr(libc, "mallinfo2"):
+        libc.mallinfo2.restype = _MallocInfo
     libc.mremap.argtypes, libc.mremap.restype = [address, size, size, flags, address], address
     return libc
 

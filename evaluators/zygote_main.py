@@ -24,6 +24,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -55,6 +56,7 @@ def main(descriptor: int, parent: int) -> None:
             _say(control, missing=missing)
             return
         seal.volunteer_for_oom_killer()
+        pages.reserve()
         seal.prepare()
         hideout = namespaces.hide({name for name, record in records.items() if record["works"]})
         zygote = Zygote(control, lines, settings, hideout)
@@ -168,6 +170,7 @@ class Zygote:
     def _be_ready(self, **found: object) -> None:
         _be_single_threaded()
         gc.collect()
+        pages.fill_holes()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
         pages.gather()
         _say(self._control, ready=found)
@@ -237,7 +240,7 @@ class Zygote:
     def _fork(self, number: int, order: Order) -> None:
         descriptor = self._lines.descriptors.popleft()
         zygote = os.getpid() if self._hideout.init is None else 0  # as a worker sees it: outside its namespace
-        process = os.fork()
+        process = _fork(hooks="prepared" in self._settings)
         if process == 0:
             self._become(self._live, descriptor, zygote, order)
         os.close(descriptor)
@@ -308,3 +311,14 @@ def _be_single_threaded() -> None:
     tasks = Path("/proc/self/task")
     count = len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
     assert count == 1, f"the zygote has {count} threads, so it cannot fork safely"
+
+
+def _fork(hooks: bool) -> int:
+    """Fork; without what modules asked Python to do then, unless programs are Python that may use those modules.
+
+    Those hooks mend locks that other threads held and seed random numbers anew. A zygote has one
+    thread, and compiled hooks have no random numbers: a tenth of a worker's memory was copied for nothing.
+    """
+    if hooks or not sys.platform.startswith("linux"):
+        return os.fork()
+    return seal.call("fork")
