@@ -101,9 +101,9 @@ class Writer:
             case "arith":
                 return f"(N * {i()} {self.pick(['+', '-', '*', '//', '%'])} {i()})"
             case "int":
-                return f"{self.pick(['int', 'round'])}({self.pick(FIELDS)})"
+                return f"{self.pick(['int', 'round'])}({_fitting(self.pick(FIELDS))})"
             case "floor":
-                return f"math.{self.pick(['floor', 'ceil', 'trunc'])}({self.pick(FIELDS)} * {f()})"
+                return f"math.{self.pick(['floor', 'ceil', 'trunc'])}({_fitting(f'{self.pick(FIELDS)} * {f()}')})"
             case "abs":
                 return f"abs({i()})"
             case "minmax":
@@ -167,7 +167,7 @@ class Writer:
                     lines += [f"{indent}else:", *self.block(indent + "    ", depth - 1, loop)]
                 return lines
             case "for":
-                bounds = self.pick(["3", "1, 4", "4, 0, -1", "min(abs(int(job.weight)), 3)"])
+                bounds = self.pick(["3", "1, 4", "4, 0, -1", f"min(abs(int({_fitting('job.weight')})), 3)"])
                 name = f"i{depth}"
                 self.integers.append(name)
                 lines = [f"{indent}for {name} in range({bounds}):", *self.block(indent + "    ", depth - 1, True)]
@@ -201,3 +201,8 @@ def programs(draw) -> str:
     helper = [line.replace("machine.now", "job.duration").replace("machine.jobs", "job.weight") for line in helper]
     writer.functions = ("helper",)
     return "\n".join([*lines, *helper, *writer.function("def priority(job, machine):")])
+
+
+def _fitting(expression: str) -> str:
+    """A float that has an integer of 64 bits; of others the integer is anybody's guess, see docs/numbers.md."""
+    return f"{expression} if -9e15 < {expression} < 9e15 else 0.5"
