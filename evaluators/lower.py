@@ -9,6 +9,7 @@ see primitives.py), so nobody needs to know which way a program went.
 from __future__ import annotations
 
 import ast
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from evaluators.primitives import Operation, field_position, primitive, value_ty
 from problems.problem import Problem
 
 __all__ = ["NotLowered", "lower"]
+
+_TO_INTEGER: tuple[Operation, ...] = (int, round, math.floor, math.ceil, math.trunc)
 
 # A function of eight arguments could be called with 256 combinations of types, by others like it.
 _MOST_FUNCTIONS = 64
@@ -119,6 +122,8 @@ class _Program:
 
     def use(self, operation: Operation, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         """LLVM name and return type of a primitive, which becomes part of the module."""
+        if operation in _TO_INTEGER and arguments and arguments[0] == FLOAT:
+            raise NotLowered("the integer of a float: the optimiser may leave it a float, signed zero and all")
         found = primitive(operation, arguments)
         if found is None:
             raise NotLowered(f"{operation} of {arguments}")

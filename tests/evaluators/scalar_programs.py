@@ -96,14 +96,10 @@ class Writer:
     def integer(self, depth: int) -> str:
         if depth == 0 or self.draw(st.integers(0, 2)) == 0:
             return self.pick(["0", "1", "2", "-3", "7", "N", *self.integers])
-        f, i = partial(self.float, depth - 1), partial(self.integer, depth - 1)
-        match self.pick(["arith", "arith", "int", "floor", "abs", "minmax", "if", "neg"]):
+        i = partial(self.integer, depth - 1)
+        match self.pick(["arith", "arith", "abs", "minmax", "if", "neg"]):
             case "arith":
                 return f"(N * {i()} {self.pick(['+', '-', '*', '//', '%'])} {i()})"
-            case "int":
-                return f"{self.pick(['int', 'round'])}({_fitting(self.pick(FIELDS))})"
-            case "floor":
-                return f"math.{self.pick(['floor', 'ceil', 'trunc'])}({_fitting(f'{self.pick(FIELDS)} * {f()}')})"
             case "abs":
                 return f"abs({i()})"
             case "minmax":
@@ -167,7 +163,7 @@ class Writer:
                     lines += [f"{indent}else:", *self.block(indent + "    ", depth - 1, loop)]
                 return lines
             case "for":
-                bounds = self.pick(["3", "1, 4", "4, 0, -1", f"min(abs(int({_fitting('job.weight')})), 3)"])
+                bounds = self.pick(["3", "1, 4", "4, 0, -1"])
                 name = f"i{depth}"
                 self.integers.append(name)
                 lines = [f"{indent}for {name} in range({bounds}):", *self.block(indent + "    ", depth - 1, True)]
@@ -201,8 +197,3 @@ def programs(draw) -> str:
     helper = [line.replace("machine.now", "job.duration").replace("machine.jobs", "job.weight") for line in helper]
     writer.functions = ("helper",)
     return "\n".join([*lines, *helper, *writer.function("def priority(job, machine):")])
-
-
-def _fitting(expression: str) -> str:
-    """A float that has an integer of 64 bits; of others the integer is anybody's guess, see docs/numbers.md."""
-    return f"{expression} if -9e15 < {expression} < 9e15 else 0.5"
