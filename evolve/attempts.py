@@ -208,7 +208,8 @@ class Attempts:
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
             return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
-        view = self.found.view(self.proposer.operators, len(self._pending))
+        proposer = self.proposer
+        view = self.found.view(proposer.operators, len(self._pending), proposer.models, proposer.strong)
         answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
             return answer
@@ -238,9 +239,10 @@ class Attempts:
         try:
             draft = await self.proposer.propose(seen, self._rng(number, 1))
         except EditRefused as refusal:
+            program = dataclasses.replace(program, model=refusal.model)
             self.journal(program, refusal.spend)
             return Candidate(program, Rejected("edit", str(refusal)))
-        program = dataclasses.replace(program, source=draft.source, thought=draft.thought)
+        program = dataclasses.replace(program, source=draft.source, thought=draft.thought, model=draft.model)
         self.journal(program, draft.spend)
         return await self._evaluate(program)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.program import Candidate, Program
-from evolve.strategies.strategy import Strategy, View
+from evolve.strategies.strategy import Offer, Strategy, View
 from problems.problem import Instance, Problem
 
 
@@ -116,9 +116,12 @@ class Findings:
         """Whether hearing of it would change a front."""
         return self.archive.would_keep(candidate) or self.guide.would_keep(candidate)
 
-    def view(self, operators: tuple[str, ...], pending: int) -> View:
-        """What the strategy may look at now, with so many attempts under way."""
-        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members), pending)
+    def view(
+        self, operators: tuple[str, ...], pending: int, models: Mapping[str, Offer] | None = None, strong: str = ""
+    ) -> View:
+        """What the strategy may look at now, with so many attempts under way, and what it may choose from."""
+        front = tuple(self.guide.members)
+        return View(self.problem, operators, tuple(self.baselines), front, pending, models or {}, strong)
 
     @property
     def archive_hash(self) -> str:

@@ -19,6 +19,7 @@ from evolve.config import DEFAULT_STRATEGY, RunConfig
 from evolve.errors import UserError
 from evolve.findings import Findings, untimed
 from evolve.operators import OPERATORS, needed
+from evolve.parts import offers
 from evolve.program import Candidate, Program
 from evolve.proposers.llm import OPERATORS as OFFERED
 from evolve.store import Store
@@ -92,7 +93,8 @@ def _next(found: Findings, config: RunConfig | None, operator: str | None) -> Pr
     """What the strategy proposes next."""
     number = max(found.candidates, default=-1) + 1
     offered = (config.operators if config is not None else ()) or OFFERED
-    view = found.view(offered if operator is None else (operator,), 0)
+    choice = ({}, "") if config is None else offers(config)
+    view = found.view(offered if operator is None else (operator,), 0, *choice)
     rng = np.random.default_rng((config.seed if config is not None else 0, number, 0))
     if operator is not None and OPERATORS[operator].parents > 1:
         # a strategy need not use such an operator: show it with the best of the front

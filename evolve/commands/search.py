@@ -25,6 +25,7 @@ def run(
     problem: Annotated[str | None, typer.Argument(help="e.g. shop/job_shop; see evolve problems")] = None,
     model: Annotated[list[str] | None, typer.Option(help="litellm model string; may be given several times.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="MODEL=NUMBER: how often it is asked; default 1.")] = None,
+    strong_model: Annotated[_Text, typer.Option(help="Model for redesigns on a plateau; default the dearest.")] = None,
     concurrency: Annotated[
         list[str] | None, typer.Option(help="Requests at once: NUMBER for each model, or MODEL=NUMBER; default 8.")
     ] = None,
@@ -80,7 +81,8 @@ def run(
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
         "operators": tuple(operator or ()) or None, "prompts": prompts,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
-        "weight": tuple(weight or ()) or None, "concurrency": tuple(concurrency or ()) or None,
+        "weight": tuple(weight or ()) or None, "strong_model": strong_model,
+        "concurrency": tuple(concurrency or ()) or None,
         "requests_per_minute": tuple(requests_per_minute or ()) or None, "key_file": key_file,
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,

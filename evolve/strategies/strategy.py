@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class Wait:
     """Nothing to try before an attempt under way has been told; never an answer when none is."""
 
 
+class Offer(NamedTuple):
+    """What asking a model means to a strategy."""
+
+    usd: float = 1.0  # reserved for one call, as good as known when the run began; > 0, only ratios count
+    weight: float = 1.0  # how often the user wants it asked; 0: never unless it is the strong one or others are out
+
+
 @dataclass(frozen=True)
 class View:
     """What a strategy may look at when it is asked."""
@@ -38,8 +45,8 @@ class View:
     baselines: tuple[Candidate, ...]
     front: Sequence[Candidate]
     pending: int = 0  # attempts that were asked for and not yet told
-    # Model -> the dollars reserved for a call, in any unit; empty where no model is asked.
-    models: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, Offer] = field(default_factory=dict)  # by name; empty where no model is asked
+    strong: str = ""  # the model for what is rare and hard; empty: whichever
 
 
 class Strategy(ABC):
@@ -53,6 +60,8 @@ class Strategy(ABC):
     # Whom a candidate races against, if it may be dropped before all of train was run: one that is
     # clearly worse than that must be of no use to the strategy.
     opponent: ClassVar[Literal["champion", "parent"] | None] = None
+    # What a run has models offer it unless its user says; empty: the proposer's own choice.
+    operators: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
