@@ -16,6 +16,7 @@ import tomli_w
 from evaluators.racing import ALPHA
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
+from evolve.operators import REPAIR
 from evolve.prices import call_usd, parse_prices
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
@@ -44,6 +45,7 @@ class RunConfig(pydantic.BaseModel):
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
     operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
+    repair: bool = False  # ask once more for a model's program that is not admitted or does not compile
     prompts: Path | None = None  # folder of templates that come before ours; copied into the run's folder
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
@@ -213,6 +215,8 @@ class RunConfig(pydantic.BaseModel):
     def _check_prompts(self, proposer: str) -> None:
         if (self.operators or self.prompts) and proposer == "genetic":
             raise UserError("--operator and --prompts are for models: proposer genetic has operators of its own")
+        if REPAIR in self.operators:
+            raise UserError("--operator repair: no strategy asks for it, the run does so by itself: write --repair")
         for name in self.operators:
             if name not in operators():
                 raise UserError(registry.unknown("operator", name, operators()))

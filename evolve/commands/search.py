@@ -43,6 +43,9 @@ def run(
     operator: Annotated[
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
     ] = None,
+    repair: Annotated[
+        bool | None, typer.Option("--repair/--no-repair", help="Ask once more for a program that does not compile.")
+    ] = None,
     prompts: Annotated[_Folder, typer.Option(help="Folder of your own templates; see docs/prompts.md.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars that may be spent on models.")] = None,
@@ -79,7 +82,7 @@ def run(
     """Search for a heuristic; keep the run in its folder and end with a report on test."""
     given: dict[str, Any] = {
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
-        "operators": tuple(operator or ()) or None, "prompts": prompts,
+        "operators": tuple(operator or ()) or None, "prompts": prompts, "repair": repair,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
         "weight": tuple(weight or ()) or None, "strong_model": strong_model,
         "concurrency": tuple(concurrency or ()) or None,

@@ -15,6 +15,7 @@ from evolve import prompt
 from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
 from evolve.llm import LLM, LLMFatal, LLMUnavailable
+from evolve.operators import REPAIR
 from evolve.proposers.proposer import Draft, EditRefused, Proposer, Spend
 from evolve.replies import find_thought
 from evolve.strategies.strategy import Offer, Proposal
@@ -143,8 +144,12 @@ class LLMProposer(Proposer):
         cut = recording.finish == "length"
         if not recording.text.strip():
             raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
-        whole = self._problem.form != "hooks"
-        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut, whole=whole)
+        source, whole, mends = (
+            proposal.parents[0].program.source,
+            self._problem.form != "hooks",
+            proposal.operator == REPAIR,
+        )
+        return apply(source, recording.text, self._problem.functions, cut=cut, whole=whole, mends=mends)
 
     def _draw(self, proposal: Proposal, rng: np.random.Generator) -> LLM:
         """The model that this attempt asked before; else the one it names, or any, of those that are not out."""

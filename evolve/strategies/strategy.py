@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from evolve.ledger import Notes
 from evolve.program import Candidate
 from problems.problem import Problem
 
@@ -21,7 +22,9 @@ class Proposal:
     parents: tuple[Candidate, ...]
     inspirations: tuple[Candidate, ...] = ()
     model: str = ""  # which model to ask; empty: the proposer draws one
-    number: int = -1  # of the attempt it became; the run sets it
+    # The run sets the rest:
+    number: int = -1  # of the attempt it became
+    notes: Notes = field(default_factory=Notes)  # what the prompt tells besides programs
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Offer(NamedTuple):
 
     usd: float = 1.0  # reserved for one call, as good as known when the run began; > 0, only ratios count
     weight: float = 1.0  # how often the user wants it asked; 0: never unless it is the strong one or others are out
+
+
+def cheapest(models: Mapping[str, Offer]) -> str:
+    """The model in use whose calls reserve least (ties: the first); empty where there is no choice."""
+    usd = {name: offer.usd for name, offer in models.items() if offer.weight > 0}
+    return min(usd, key=lambda name: usd[name]) if len(usd) > 1 else ""
 
 
 @dataclass(frozen=True)
