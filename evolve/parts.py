@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluators.evaluator import Evaluator
 from evaluators.kinds import evaluator_of
-from evaluators.limits import Limits
+from evaluators.sandbox.limits import Limits
 from evolve import keys
 from evolve.budget import Budget
 from evolve.cassette import Recording, Replies, read_cassette

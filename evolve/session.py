@@ -205,7 +205,7 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
         Naming the exploit and the way out.
     """
     # late: it imports the compiler
-    from evaluators import exploits
+    from evaluators.tasks import exploits
 
     assert isinstance(evaluator, exploits.ExternalEvaluator)
     first, *found = asyncio.run(exploits.throw(evaluator, all_of_them=not trusted))

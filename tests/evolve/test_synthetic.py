@@ -7,7 +7,7 @@ from tiny import job_shops
 from tiny_problem import BASELINES, PARENTS, PROBLEM
 
 import evolve
-from evaluators.policy import Rejection, admit
+from evaluators.admission.policy import Rejection, admit
 from evolve.edits import apply
 from evolve.prompt import render
 from evolve.proposers.proposer import EditRefused
