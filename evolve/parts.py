@@ -62,7 +62,9 @@ def prepare(config: RunConfig) -> Parts:
     limits = config.limits if config.record is None else replace(config.limits, evaluations=None)
     budget = Budget(limits)
     record = None if config.record is None else Record(config.record)
-    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
+    return Parts(
+        problem, budget, _proposer(config, problem, budget), strategies.build(config.strategy, problem), record
+    )
 
 
 def build_evaluator(config: RunConfig, parts: Parts) -> Evaluator:

@@ -189,7 +189,8 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             on_status=on_status,
         )
         await search.run()
-        store.set_meta("report", await report.assess(search))
+        if config.report:
+            store.set_meta("report", await report.assess(search))
         store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()

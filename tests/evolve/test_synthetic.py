@@ -37,6 +37,8 @@ def fates(skill, count=200):
 
 def test_equal_prompts_get_equal_answers_and_another_seed_another():
     assert SyntheticModel(PROBLEM).answer(PROMPT) == SyntheticModel(PROBLEM).answer(PROMPT)
+    model = SyntheticModel(PROBLEM)
+    assert len({model.answer(PROMPT) for _ in range(20)}) > 10  # put again, a prompt is answered anew
     assert len({SyntheticModel(PROBLEM, seed=seed).answer(PROMPT) for seed in range(20)}) > 10
 
 
