@@ -14,16 +14,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from evaluators import seal, wire
-from evaluators.channel import Talk
-from evaluators.executor import Ended, Executor, ExecutorLost, MakeExecutor
-from evaluators.limits import Limits, available_cores
+from evaluators.admission.policy import Rejection, admit
 from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected, TimedOut
-from evaluators.policy import Rejection, admit
+from evaluators.processes import wire
+from evaluators.processes.channel import Talk
+from evaluators.processes.executor import Ended, Executor, ExecutorLost, MakeExecutor
+from evaluators.processes.zygote import LayersMissing, Zygote
 from evaluators.racing import Race
 from evaluators.referee import Referee
+from evaluators.sandbox import seal
+from evaluators.sandbox.limits import Limits, available_cores
 from evaluators.scoring import examine, score, solve_procedure
-from evaluators.zygote import LayersMissing, Zygote
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -63,7 +64,7 @@ class Evaluator:
     """
 
     # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
-    task = "evaluators.worker:evaluate"
+    task = "evaluators.processes.worker:evaluate"
 
     def __init__(  # every other is optional
         self,

@@ -72,6 +72,7 @@ class RunConfig(pydantic.BaseModel):
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
+    report: bool = True  # read test and the shift suites at the end; what only compares searches does not
     race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
@@ -146,7 +147,7 @@ class RunConfig(pydantic.BaseModel):
     def _resolved(self) -> RunConfig:
         try:
             problem = registry.load(self.problem)
-            strategy = strategies.load(self.strategy)
+            strategy = strategies.build(self.strategy, problem)
         except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
             raise UserError(str(error)) from None
         if self.race and strategy.opponent is None:

@@ -11,8 +11,8 @@ import difflib
 import textwrap
 from collections.abc import Sequence
 
-from evaluators import regions
-from evaluators.canonical import canonical_hash
+from evaluators.admission import regions
+from evaluators.admission.canonical import canonical_hash
 from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
@@ -135,7 +135,7 @@ def _no_match(lines: Sequence[str], search: Sequence[str], number: int) -> str:
 
 
 def keep_protected(parent: str, child: str) -> str:
-    """The child, if it changes nothing outside the parent's EVOLVE-BLOCK regions; see evaluators/regions.py.
+    """The child, if it changes nothing outside the parent's EVOLVE-BLOCK regions; see evaluators/admission/regions.py.
 
     Raises
     ------

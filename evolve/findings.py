@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluators.canonical import canonical_hash
+from evaluators.admission.canonical import canonical_hash
 from evaluators.outcome import CompileError, Ok, Rejected
 from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link

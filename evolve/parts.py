@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluators.evaluator import Evaluator
 from evaluators.kinds import evaluator_of
-from evaluators.limits import Limits
+from evaluators.sandbox.limits import Limits
 from evolve import keys
 from evolve.budget import Budget
 from evolve.cassette import Recording, Replies, read_cassette
@@ -62,7 +62,9 @@ def prepare(config: RunConfig) -> Parts:
     limits = config.limits if config.record is None else replace(config.limits, evaluations=None)
     budget = Budget(limits)
     record = None if config.record is None else Record(config.record)
-    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
+    return Parts(
+        problem, budget, _proposer(config, problem, budget), strategies.build(config.strategy, problem), record
+    )
 
 
 def build_evaluator(config: RunConfig, parts: Parts) -> Evaluator:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jinja2
 
-from evaluators import language, python_policy
+from evaluators.admission import language, python_policy
 from evaluators.outcome import Failure, Ok
 from evolve.errors import UserError
 from evolve.operators import OPERATORS, REPAIR

@@ -189,7 +189,8 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             on_status=on_status,
         )
         await search.run()
-        store.set_meta("report", await report.assess(search))
+        if config.report:
+            store.set_meta("report", await report.assess(search))
         store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()
@@ -205,7 +206,7 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
         Naming the exploit and the way out.
     """
     # late: it imports the compiler
-    from evaluators import exploits
+    from evaluators.tasks import exploits
 
     assert isinstance(evaluator, exploits.ExternalEvaluator)
     first, *found = asyncio.run(exploits.throw(evaluator, all_of_them=not trusted))

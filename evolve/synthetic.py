@@ -3,7 +3,8 @@
 It reads the programs out of a prompt, changes them by the operators of genetic programming, and
 answers in the form that was asked for: mostly with a program, at times with prose, a broken program
 or the parent itself. It is served over HTTP like any OpenAI-compatible model, so a whole run can be
-exercised, and strategies compared, with no key and no cost. Equal prompts get equal answers.
+exercised, and strategies compared, with no key and no cost. Like a model at a temperature above zero
+it answers a prompt that is put again anew; the k-th answer to a prompt is always the same.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,17 +55,22 @@ class Skill:
 
 
 class SyntheticModel:
-    """Answers prompts about one problem; a function of prompt and seed."""
+    """Answers prompts about one problem; a function of seed, prompt and how often that was asked before."""
 
     def __init__(self, problem: Problem, skill: Skill = Skill(), seed: int = 0) -> None:
         self._genetic = GeneticProposer(problem, max_size=60)
         self._skill = skill
         self._seed = seed
+        self._asked: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def answer(self, messages: Sequence[dict[str, str]]) -> str:
         """The reply to a prompt of ``evolve/prompt.py``."""
         text = json.dumps([self._seed, *messages], sort_keys=True)
-        rng = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+        with self._lock:
+            before = self._asked[text]
+            self._asked[text] += 1
+        rng = np.random.default_rng([before, *hashlib.sha256(text.encode()).digest()])
         sources = [match[2] + "\n" for match in _FENCED.finditer(messages[-1]["content"])]
         turn = rng.random()
         if not sources or turn < self._skill.prose:
@@ -115,11 +122,11 @@ def _said(thought: str, source: str) -> str:
 class SyntheticServer:
     """An OpenAI-compatible server of one synthetic model on the loopback address, in a thread.
 
-    Use as a context manager; ``url`` is what ``--api-base`` takes.
+    Use as a context manager; ``url`` is what ``--api-base`` takes. Port 0 stands for any that is free.
     """
 
-    def __init__(self, model: SyntheticModel) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+    def __init__(self, model: SyntheticModel, port: int = 0) -> None:
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.model = model
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

@@ -6,10 +6,10 @@ import ast
 from dataclasses import dataclass
 
 from evaluators import racing, tuning
+from evaluators.admission.literals import with_parameters
+from evaluators.admission.parameters import Parameter, parameters
 from evaluators.evaluator import Evaluator
-from evaluators.literals import with_parameters
 from evaluators.outcome import Failure, Ok, Outcome
-from evaluators.parameters import Parameter, parameters
 from evolve.errors import UserError
 from evolve.statistics import Paired, compare, side
 

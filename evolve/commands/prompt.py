@@ -76,7 +76,7 @@ def _of_run(folder: Path) -> tuple[Findings, RunConfig, Path | None]:
     """What a run has found so far, its settings and its own templates."""
     with Store(folder) as store:
         problem = load_problem(store.config.problem)
-        found = Findings(problem, strategies.load(store.config.strategy)(problem))
+        found = Findings(problem, strategies.build(store.config.strategy, problem))
         outcomes, programs = store.outcomes("train"), {p.id: p for p in store.programs()}
         for number in store.tells():
             found.hear(Candidate(programs[number], outcomes[number]))
@@ -88,7 +88,7 @@ def _of_problem(problem: Problem) -> Findings:
     """The baselines, evaluated on train."""
 
     async def work() -> Findings:
-        found = Findings(problem, strategies.load(DEFAULT_STRATEGY)(problem))
+        found = Findings(problem, strategies.build(DEFAULT_STRATEGY, problem))
         async with Evaluator(problem) as evaluator:
             programs = [Program(k, r.source, "baseline", r.name) for k, r in enumerate(problem.rules)]
             outcomes = await asyncio.gather(*(evaluator.evaluate(p.source, "train") for p in programs))

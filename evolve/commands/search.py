@@ -39,7 +39,7 @@ def run(
     deterministic: Annotated[
         bool | None, typer.Option(help="Tell candidates in the order of their proposals; slower with a model.")
     ] = None,
-    strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
+    strategy: Annotated[_Text, typer.Option(help="NAME or NAME:SETTING=VALUE,...: how to search.")] = None,
     operator: Annotated[
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
     ] = None,
@@ -163,6 +163,7 @@ def _follow(problem_name: str, folder: Path | None, work: Callable[[Progress], P
         raise
     with Store(folder) as store:
         champion, report = store.meta("champion"), store.meta("report")
-        tables.show(*tables.report_tables(problem, report))
+        if report is not None:
+            tables.show(*tables.report_tables(problem, report))
         tables.show(f"\nchampion: program {champion}\n{store.program(champion).source}")
     tables.show(f"inspect: evolve show {folder}    export: evolve export {folder} -o rule.py")

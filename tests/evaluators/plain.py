@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluators import parameters
+from evaluators.admission import parameters
 
 _LIBM = ctypes.CDLL(None)
 

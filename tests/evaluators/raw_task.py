@@ -1,6 +1,6 @@
 """What the worker of a RawEvaluator does: run hostile Python after sealing, as no policy would."""
 
-from evaluators import wire, worker
+from evaluators.processes import wire, worker
 
 
 def run(source, order, prepared):

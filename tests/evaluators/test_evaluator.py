@@ -10,10 +10,10 @@ import pytest
 from conftest import Driver, needs_sandbox
 from one_machine import PROBLEM
 
-from evaluators.compile import compile_hooks, simulate
+from evaluators.compiler.compile import compile_hooks, simulate
 from evaluators.evaluator import Evaluator, solve_procedure
-from evaluators.limits import Limits
 from evaluators.outcome import Ok, Rejected
+from evaluators.sandbox.limits import Limits
 from problems.problem import BadInstance
 
 pytestmark = needs_sandbox

@@ -8,8 +8,8 @@ from tiny import job_shops
 from tiny_problem import BASELINES, PARENTS, PROBLEM, candidate
 
 import evolve
+from evaluators.admission.policy import Rejection, admit
 from evaluators.outcome import Rejected
-from evaluators.policy import Rejection, admit
 from evolve.edits import apply
 from evolve.prompt import render
 from evolve.proposers.proposer import EditRefused
@@ -39,6 +39,8 @@ def fates(skill, count=200):
 
 def test_equal_prompts_get_equal_answers_and_another_seed_another():
     assert SyntheticModel(PROBLEM).answer(PROMPT) == SyntheticModel(PROBLEM).answer(PROMPT)
+    model = SyntheticModel(PROBLEM)
+    assert len({model.answer(PROMPT) for _ in range(20)}) > 10  # put again, a prompt is answered anew
     assert len({SyntheticModel(PROBLEM, seed=seed).answer(PROMPT) for seed in range(20)}) > 10
 
 
