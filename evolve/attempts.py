@@ -68,7 +68,7 @@ class Attempts:
     def restore(self, programs: Mapping[int, Program]) -> None:
         """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
         told = self.found.candidates
-        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
+        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline", "simplified")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
         self._asks = self.store.asks()
         self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}

@@ -45,7 +45,8 @@ class RunConfig(pydantic.BaseModel):
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
     operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
-    repair: bool = False  # ask once more for a model's program that is not admitted or does not compile
+    # ask once more for a model's program that is not admitted or does not compile; None: with the proposer llm
+    repair: bool | None = None
     prompts: Path | None = None  # folder of templates that come before ours; copied into the run's folder
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
@@ -73,6 +74,7 @@ class RunConfig(pydantic.BaseModel):
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
     report: bool = True  # read test and the shift suites at the end; what only compares searches does not
+    simplify: bool = True  # the champion at the end, without a change of its decisions on train and valid
     race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
@@ -164,6 +166,7 @@ class RunConfig(pydantic.BaseModel):
             update={
                 "proposer": proposer,
                 "decoder": decoder,
+                "repair": proposer == "llm" if self.repair is None else self.repair,
                 "model": models,
                 "weight": weights,
                 "call_usd": self.call_usd or self._call_usd(proposer, models),

@@ -44,7 +44,8 @@ def run(
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
     ] = None,
     repair: Annotated[
-        bool | None, typer.Option("--repair/--no-repair", help="Ask once more for a program that does not compile.")
+        bool | None,
+        typer.Option("--repair/--no-repair", help="Ask once more for what does not compile; default with models."),
     ] = None,
     prompts: Annotated[_Folder, typer.Option(help="Folder of your own templates; see docs/prompts.md.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
