@@ -1,6 +1,7 @@
 """Prompts: a proposal as the messages that a model gets.
 
-A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed. The
+A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed; a proposal holds
+what the run tells of itself. The
 system message holds what does not change within a run and comes first, which lets providers
 cache it; the templates are in ``evolve/prompts``, one for each operator, and those of a run's own
 folder come before them.
