@@ -22,12 +22,25 @@ from __future__ import annotations
 import numpy as np
 
 from problems._jit import inlined, kernel
-from problems.serving._prefix_state import NOBODY, Store, enter, find, heapify, leave, open_store, pull, push, reorder
+from problems.serving._prefix_state import (
+    NOBODY,
+    Store,
+    empty_store,
+    enter,
+    find,
+    heapify,
+    leave,
+    open_store,
+    pull,
+    push,
+    reorder,
+)
 
 __all__ = [
     "NOBODY",
     "Store",
     "drop",
+    "empty_store",
     "expire",
     "extend",
     "find",

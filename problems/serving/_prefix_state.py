@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._jit import inlined
+from problems._jit import inlined, kernel
 
 NOBODY = -1
 
@@ -75,18 +75,28 @@ def open_store(capacities: Sequence[int]) -> Store:
     for i, blocks in enumerate(capacities):
         if not 0 < blocks < 2**30:
             raise ValueError(f"capacity must be between 1 and {2**30 - 1}, got {blocks} blocks at server {i}")
+    return empty_store(np.array(capacities, dtype=np.int64))
+
+
+@kernel
+def empty_store(capacities: np.ndarray) -> Store:
+    """As open_store, for kernels; the capacities are in order."""
     cache = np.zeros(len(capacities), CACHE)
-    cache["blocks"] = capacities
-    cache["first"] = np.cumsum(capacities) - np.asarray(capacities)
-    cache["bits"] = [int(2 * blocks - 1).bit_length() for blocks in capacities]  # at most half full
-    buckets = 2 ** cache["bits"]
-    cache["bucket"] = np.cumsum(buckets) - buckets
-    cache["empty"] = cache["first"]
-    block = np.zeros(int(cache["blocks"].sum()), BLOCK)
-    block["parent"] = np.arange(1, len(block) + 1)
-    block["parent"][cache["first"] + cache["blocks"] - 1] = NOBODY
-    block["place"] = NOBODY
-    return Store(block, np.zeros(len(block), np.int32), np.full(int(buckets.sum()), NOBODY, np.int32), cache)
+    first, bucket = 0, 0
+    for i in range(len(capacities)):
+        cache[i].blocks, cache[i].first, cache[i].bucket = capacities[i], first, bucket
+        while (1 << cache[i].bits) < 2 * capacities[i]:  # at most half full
+            cache[i].bits += 1
+        cache[i].empty = first
+        first += capacities[i]
+        bucket += 1 << cache[i].bits
+    block = np.zeros(first, BLOCK)
+    for i in range(len(capacities)):
+        for slot in range(cache[i].first, cache[i].first + cache[i].blocks):
+            block[slot].place = NOBODY
+            block[slot].parent = slot + 1
+        block[cache[i].first + cache[i].blocks - 1].parent = NOBODY
+    return Store(block, np.zeros(first, np.int32), np.full(bucket, NOBODY, np.int32), cache)
 
 
 @inlined
