@@ -128,7 +128,7 @@ def continuous_batching(
         if tokens == 0 and not decode:
             tokens = min(data.limit[BLOCK_TOKENS], server.prefill_left)
         if server.prefilling == 0:
-            steps = leap(data, cost, state, i, _next_arrival_s(data, state, i))
+            steps = leap(data, cost, state, i, _next_arrival_s(data, state, i), np.inf)
             write(state, i, log, step_entry(0, 1, steps))
         else:
             mixed_step(data, cost, state, i, tokens, decode)
