@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import math
 import operator
 import struct
@@ -15,7 +14,7 @@ import numpy as np
 from numba.core import types
 
 from evaluators.admission.language import MATH, NUMPY
-from evaluators.compiler.primitives import Operation, primitive, value_type
+from evaluators.compiler.primitives import Operation, value_type
 
 FLOAT, INTEGER, BOOLEAN = types.float64, types.int64, types.boolean
 
@@ -50,21 +49,6 @@ LEFT_TO_NUMBA: tuple[Operation, ...] = (math.copysign, np.copysign)
 _ARITHMETIC: tuple[Operation, ...] = (operator.add, operator.sub, operator.mul, operator.truediv, operator.neg, abs)
 _OF_FLOATS: tuple[Operation, ...] = tuple(getattr(math, n) for n in MATH - {"pow", "floor", "ceil", "trunc"})
 KEEP_VARYING = frozenset((*_ARITHMETIC, *_OF_FLOATS, *COMPARE.values()))
-
-
-def prepare_primitives() -> None:
-    """Have numba write every operation now, so that workers find them written."""
-    scalars = (FLOAT, INTEGER)
-    functions = [getattr(module, name) for module, admitted in MODULES.values() for name in admitted]
-    of_one: list[Operation] = [*UNARY.values(), *BUILTINS.values()]
-    of_two: list[Operation] = [*BINARY.values(), *COMPARE.values(), operator.pow, max, min]
-    for operation, arguments in itertools.chain(
-        itertools.product(of_one, ((FLOAT,), (INTEGER,), (BOOLEAN,))),
-        itertools.product(of_two, itertools.product(scalars, scalars)),
-        itertools.product(functions, ((FLOAT,), (FLOAT, FLOAT))),
-        itertools.product((max, min), ((FLOAT, FLOAT, FLOAT),)),
-    ):
-        primitive(operation, arguments)
 
 
 class NotLowered(Exception):
@@ -110,7 +94,10 @@ def _folded(op: ast.operator, a: float, b: float) -> int | float | None:
         return None  # left for the running program
     if type(op) not in BINARY:
         raise NotLowered("an expression of literals")  # a power may take for ever
-    folded: int | float = BINARY[type(op)](a, b)
+    try:
+        folded: int | float = BINARY[type(op)](a, b)
+    except ArithmeticError:  # an integer too large for a float
+        raise NotLowered("an expression of literals") from None
     return folded
 
 

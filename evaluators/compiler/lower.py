@@ -25,7 +25,7 @@ __all__ = ["NotLowered", "lower"]
 _TO_INTEGER: tuple[Operation, ...] = (int, round, math.floor, math.ceil, math.trunc)
 
 # A function of eight arguments could be called with 256 combinations of types, by others like it.
-_MOST_FUNCTIONS = 64
+_MOST_FUNCTIONS, _MOST_CHARACTERS = 64, 500_000
 
 
 def lower(tree: ast.Module, problem: Problem, signatures: Sequence[Any]) -> str:
@@ -108,7 +108,7 @@ class _Program:
         if key not in self._lowered:
             if name not in self._functions:
                 raise NotLowered(f"the function {name}")
-            if len(self._lowered) >= _MOST_FUNCTIONS:
+            if len(self._lowered) >= _MOST_FUNCTIONS or sum(map(len, self._texts)) > _MOST_CHARACTERS:
                 raise NotLowered("too many functions, counted once per types of arguments")
             self._lowered[key] = None
             function = _Function(self, self._functions[name], arguments)

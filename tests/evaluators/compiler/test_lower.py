@@ -17,10 +17,24 @@ from plain import plain
 from scalar_programs import programs
 
 from evaluators.admission.policy import admit
-from evaluators.compiler.compile import THETA, CompileFailure, compile_hooks, compile_program, hook_signature, simulate
+from evaluators.compiler.compile import (
+    THETA,
+    CompileFailure,
+    compile_draft,
+    compile_hooks,
+    draft,
+    hook_signature,
+    simulate,
+)
 from evaluators.compiler.lower import NotLowered, lower
 
 HOOK = PROBLEM.hooks[0]
+
+
+def compile_program(source, problem):
+    return compile_draft(draft(source, problem), problem)
+
+
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 3.0, -7.5, 1e-310, 1e300, -1e300, 1e19, np.inf, -np.inf, np.nan)
 
 
