@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from numba.core import types
 
 from evaluators.admission.language import MATH, NUMPY
-from evaluators.compiler.primitives import Operation, value_type
+from evaluators.compiler.primitives import Body, Operation, value_type
 
 FLOAT, INTEGER, BOOLEAN = types.float64, types.int64, types.boolean
 
@@ -49,6 +50,9 @@ LEFT_TO_NUMBA: tuple[Operation, ...] = (math.copysign, np.copysign)
 _ARITHMETIC: tuple[Operation, ...] = (operator.add, operator.sub, operator.mul, operator.truediv, operator.neg, abs)
 _OF_FLOATS: tuple[Operation, ...] = tuple(getattr(math, n) for n in MATH - {"pow", "floor", "ceil", "trunc"})
 KEEP_VARYING = frozenset((*_ARITHMETIC, *_OF_FLOATS, *COMPARE.values()))
+
+
+_LOCAL = re.compile(r'%"[^"]*"')  # a name in the instructions of a primitive
 
 
 class NotLowered(Exception):
@@ -117,6 +121,18 @@ class Emitter:
         name = self.fresh("%v")
         self.lines.append(f"  {name} = {instruction}")
         return Value(name, type_, varying)
+
+    def write_out(self, body: Body, arguments: Sequence[str]) -> str:
+        """Write a function's instructions in place of a call; returns the name of its result."""
+        names = dict(zip(body.arguments, arguments, strict=True))
+
+        def rename(match: re.Match[str]) -> str:
+            if match[0] not in names:
+                names[match[0]] = self.fresh("%v")
+            return names[match[0]]
+
+        self.lines += [f"  {_LOCAL.sub(rename, instruction)}" for instruction in body.instructions]
+        return _LOCAL.sub(rename, body.result)
 
     def slot(self, type_: Any) -> Value:
         """An address for a variable; zero until it is assigned."""

@@ -157,9 +157,15 @@ def _theta(tree: ast.Module) -> np.ndarray:
 
 
 def _read_only(values: Sequence[float]) -> np.ndarray:
+    if not values:
+        return _NO_THETA
     theta = np.array(values, dtype=np.float64)
     theta.setflags(write=False)
     return theta
+
+
+_NO_THETA = np.empty(0)
+_NO_THETA.setflags(write=False)
 
 
 def _define(tree: ast.Module, wrappers: bool) -> Mapping[str, Any]:

@@ -71,7 +71,9 @@ def addresses(text: str, names: list[str], *, loops: bool) -> list[int]:
     """Compile LLVM text; where each of the named functions is."""
     tools = _tools(_effort(loops))
     module = llvm.parse_assembly(text)
-    tools.passes.run(module, tools.builder)
+    # Without calls there is nothing to inline, and passes were measured to take longer than they save.
+    if loops or " call " in text:
+        tools.passes.run(module, tools.builder)
     tools.engine.add_module(module)
     tools.engine.finalize_object()
     return [tools.engine.get_function_address(name) for name in names]

@@ -252,7 +252,6 @@ class Zygote:
         if self._hideout.root is not None:
             os.fchdir(self._hideout.root)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         live(descriptor, zygote, order, self._prepared, self._task)
         raise AssertionError("a worker never returns")
 
