@@ -17,6 +17,7 @@ from numba.core.errors import NumbaError
 from numba.np.numpy_support import as_dtype
 
 from evaluators.admission import language, parameters
+from evaluators.compiler import whole
 from evaluators.compiler.lower import NotLowered, lower
 from evaluators.compiler.native import NativeHook, addresses
 from problems.problem import Hook, Problem
@@ -141,7 +142,7 @@ def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> C
     """
     tree = language.parse(source)
     theta = _theta(tree)
-    namespace = _define(parameters.lift(tree), wrappers)
+    namespace = _define(whole.redirect(parameters.lift(tree)), wrappers)
     hooks = []
     for hook in problem.hooks:
         dispatcher = namespace.get(hook.name)
@@ -170,7 +171,7 @@ _NO_THETA.setflags(write=False)
 
 def _define(tree: ast.Module, wrappers: bool) -> Mapping[str, Any]:
     """Execute the module; each of its functions becomes a dispatcher that the others find by its name."""
-    namespace: dict[str, Any] = {"__name__": "program"}
+    namespace: dict[str, Any] = {"__name__": "program", **whole.FUNCTIONS}
     exec(compile(tree, _FILE, "exec", dont_inherit=True), namespace)
     options = _OPTIONS if wrappers else _OPTIONS | _NO_WRAPPERS
     for name, value in namespace.items():

@@ -9,7 +9,6 @@ see primitives.py), so nobody needs to know which way a program went.
 from __future__ import annotations
 
 import ast
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +20,6 @@ from evaluators.compiler.primitives import Operation, Primitive, field_position,
 from problems.problem import Problem
 
 __all__ = ["NotLowered", "lower"]
-
-_TO_INTEGER: tuple[Operation, ...] = (int, round, math.floor, math.ceil, math.trunc)
 
 # A function of eight arguments could be called with 256 combinations of types, by others like it.
 _MOST_FUNCTIONS, _MOST_CHARACTERS = 64, 500_000
@@ -120,8 +117,6 @@ class _Program:
 
     def use(self, operation: Operation, arguments: tuple[Any, ...]) -> Primitive:
         """A primitive; what its instructions call becomes part of the module."""
-        if operation in _TO_INTEGER and arguments and arguments[0] == FLOAT:
-            raise NotLowered("the integer of a float: the optimiser may leave it a float, signed zero and all")
         found = primitive(operation, arguments)
         if found is None:
             raise NotLowered(f"{operation} of {arguments}")

@@ -22,6 +22,8 @@ from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.cpython.builtins import do_minmax
 
+from evaluators.compiler import whole
+
 # An operator or function of Python; what numba calls a function is found through it.
 Operation = Callable[..., Any]
 
@@ -129,10 +131,10 @@ def _implementation(context: Any, operation: Operation, arguments: tuple[Any, ..
         unified = context.typing_context.unify_types(*arguments)
         compare = operator.gt if operation is max else operator.lt
         return signature(unified, *arguments), lambda builder, v: do_minmax(context, builder, arguments, v, compare)
-    if operation is int and arguments in ((types.float64,), (types.int64,)):
-        return signature(types.int64, *arguments), lambda builder, v: context.cast(
-            builder, v[0], *arguments, types.int64
-        )
+    if operation in whole.OPERATIONS and arguments == (types.float64,):
+        return signature(types.int64, *arguments), lambda builder, v: whole.convert(operation, builder, *v)
+    if operation is int and arguments == (types.int64,):
+        return signature(types.int64, *arguments), lambda builder, v: v[0]
     if operation is operator.truediv and {*arguments} <= {types.float64, types.int64}:
         # Numba adds a branch that does nothing under this error model.
         return signature(*[types.float64] * 3), lambda builder, v: builder.fdiv(*v)
