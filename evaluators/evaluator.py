@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from evaluators.admission.policy import Rejection, admit
 from evaluators.compiler.compile import draft
-from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
+from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected, TimedOut
 from evaluators.processes import wire
 from evaluators.processes.channel import Talk
 from evaluators.processes.executor import Ended, Executor, ExecutorLost, MakeExecutor
@@ -25,7 +25,7 @@ from evaluators.racing import Race
 from evaluators.referee import Referee
 from evaluators.sandbox import seal
 from evaluators.sandbox.limits import Limits, available_cores
-from evaluators.scoring import score, solve_procedure
+from evaluators.scoring import examine, score, solve_procedure
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -212,6 +212,20 @@ class Evaluator:
             # Within the slot: scoring uses a core too.
             return self._judge(ended, instances, asked_at_s, referee)
 
+    async def solve(self, source: str, split: str) -> list[Any] | Failure:
+        """The solutions themselves, verified, in the order of a split's instances; for explanations."""
+        if refusal := self.refusal(source):
+            return refusal
+        instances = self.instances(split)
+        await self._load(split)
+        async with self._slots:
+            ended = await self._run(source, split, False)
+            answer = ended if isinstance(ended, Failure) else self._answer(ended, len(instances))
+            if isinstance(answer, Failure):
+                return answer
+            found = examine(self.problem, instances, answer.solutions)
+            return found if isinstance(found, Infeasible) else list(answer.solutions)
+
     async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
         """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
         if refusal := self.refusal(source):
@@ -306,12 +320,7 @@ class Evaluator:
         raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
         if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
             return raced
-        if ended.code > 0 or not ended.answer:
-            return self._died(ended)
-        try:
-            answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(instances))
-        except wire.BadAnswer as bad:
-            return Crashed("run", f"the worker's answer is malformed: {bad}")
+        answer = self._answer(ended, len(instances))
         if isinstance(answer, Failure):
             return answer
         received_at_s = time.monotonic()
@@ -326,6 +335,15 @@ class Evaluator:
             "score_s": time.monotonic() - received_at_s,
         }
         return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost, compiler=answer.compiler)
+
+    def _answer(self, ended: Ended, count: int) -> wire.Answer | Failure:
+        """What a worker wrote, with one solution per instance."""
+        if ended.code != 0 or ended.fate != "exited" or not ended.answer:
+            return self._died(ended)
+        try:
+            return wire.decode(ended.answer, self.problem.solution, self._layout, count)
+        except wire.BadAnswer as bad:
+            return Crashed("run", f"the worker's answer is malformed: {bad}")
 
 
 def _signal_name(number: int) -> str:

@@ -22,11 +22,14 @@ from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import WINDOW
 from evolve.findings import Findings, untimed
+from evolve.ledger import Notes
+from evolve.operators import REPAIR
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
-from evolve.strategies.strategy import Proposal, Wait
+from evolve.strategies.strategy import Proposal, Wait, cheapest
+from evolve.traces import TRACED, trace
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
 MAX_REFUSALS_IN_A_ROW = 100
@@ -68,6 +71,7 @@ class Attempts:
         attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
         self._asks = self.store.asks()
+        self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}
         self._unfinished = sorted((self._asks.keys() | self._recorded.keys()) - told.keys())
         self._next = max([*programs, *self._asks], default=-1) + 1
 
@@ -208,8 +212,11 @@ class Attempts:
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
             return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
-        view = self.found.view(self.proposer.operators, len(self._pending))
-        answer = self.found.strategy.ask(view, self._rng(number, 0))
+        answer: Proposal | Wait | None = self._repair(number)
+        if answer is None:
+            proposer = self.proposer
+            view = self.found.view(proposer.operators, len(self._pending), proposer.models, proposer.strong)
+            answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
             return answer
         proposal = dataclasses.replace(answer, number=number)
@@ -226,23 +233,48 @@ class Attempts:
                 self.store.add_ask(self._asks[number])
         return proposal
 
+    def _repair(self, number: int) -> Proposal | None:
+        """One try, by the cheapest model, for the oldest program that was not admitted or did not compile."""
+        if self.record is not None:
+            ask = self.record.repairs.get(number)
+            return None if ask is None else Proposal(REPAIR, (self.found.candidates[ask.parents[0]],), model=ask.model)
+        broken = self.found.broken() if self.store.config.repair else None
+        if broken is None:
+            return None
+        self.found.mended.add(broken.program.id)
+        return Proposal(REPAIR, (broken,), model=cheapest(self.proposer.models))
+
     async def _attempt(self, number: int, proposal: Proposal) -> Candidate:
         """Propose, admit, evaluate."""
-        parents = tuple(parent.program.id for parent in proposal.parents)
-        program = Program(number, "", self.proposer.origin, proposal.operator, parents)
+        # what is repaired never ran: its child descends from where it came from
+        repaired = proposal.operator == REPAIR
+        made_of = proposal.parents[0].program.parents if repaired else tuple(c.program.id for c in proposal.parents)
+        program = Program(number, "", self.proposer.origin, proposal.operator, made_of)
         seen = dataclasses.replace(
             proposal,
             parents=tuple(map(self.shown, proposal.parents)),
             inspirations=tuple(map(self.shown, proposal.inspirations)),
+            notes=await self._notes(number, proposal),
         )
         try:
             draft = await self.proposer.propose(seen, self._rng(number, 1))
         except EditRefused as refusal:
+            program = dataclasses.replace(program, model=refusal.model)
             self.journal(program, refusal.spend)
             return Candidate(program, Rejected("edit", str(refusal)))
-        program = dataclasses.replace(program, source=draft.source, thought=draft.thought)
+        program = dataclasses.replace(program, source=draft.source, thought=draft.thought, model=draft.model)
         self.journal(program, draft.spend)
         return await self._evaluate(program)
+
+    async def _notes(self, number: int, proposal: Proposal) -> Notes:
+        """What a prompt tells of the run, as far as the strategy knew it when it was asked."""
+        if self.proposer.immediate:
+            return Notes()
+        notes, first = self.found.notes(self._asks[number].told), proposal.parents[0]
+        if proposal.operator not in TRACED:
+            return notes
+        told = await trace(self.evaluator, first, self.found.parent(first), self.found.baselines)
+        return dataclasses.replace(notes, trace=told)
 
     async def _evaluate(self, program: Program) -> Candidate:
         """Evaluate on train unless the same program was seen before: nothing is paid for twice."""

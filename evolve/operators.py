@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
-Kind = Literal["explore", "combine", "refine", "tune", "simplify"]
+Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
 class Operator(NamedTuple):
@@ -39,6 +40,7 @@ OPERATORS: dict[str, Operator] = {
     "reflect": Operator("refine", 1, "read the trace of the worst instances, mend what it shows"),
     "m2": Operator("tune", 1, "other constants"),
     "simplify": Operator("simplify", 1, "the same decisions in fewer terms"),
+    REPAIR: Operator("repair", 1, "keep the idea, change what kept the program from being admitted or compiled"),
     "m3": Operator("simplify", 1, "drop what serves the training instances only"),
 }
 
