@@ -18,6 +18,7 @@ from evaluators.outcome import CompileError, Ok, Rejected
 from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
+from evolve.operators import OPERATORS
 from evolve.program import Candidate, Program
 from evolve.strategies.strategy import Strategy, View
 from problems.problem import Instance, Problem
@@ -116,9 +117,13 @@ class Findings:
         """Whether hearing of it would change a front."""
         return self.archive.would_keep(candidate) or self.guide.would_keep(candidate)
 
-    def view(self, operators: tuple[str, ...], pending: int) -> View:
+    def view(self, operators: tuple[str, ...], pending: int, tuning: int = 0) -> View:
         """What the strategy may look at now, with so many attempts under way."""
-        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members), pending)
+        front = tuple(self.guide.members)
+        if not self.strategy.tunes or not tuning:
+            known = tuple(operator for operator in operators if not OPERATORS[operator].tuned)
+            return View(self.problem, known, tuple(self.baselines), front, pending)
+        return View(self.problem, (*operators, "tune"), tuple(self.baselines), front, pending, tuning=tuning)
 
     @property
     def archive_hash(self) -> str:

@@ -40,6 +40,7 @@ class View:
     pending: int = 0  # attempts that were asked for and not yet told
     # Model -> the dollars reserved for a call, in any unit; empty where no model is asked.
     models: Mapping[str, float] = field(default_factory=dict)
+    tuning: int = 0  # evaluations that each proposal of a tuned operator costs; 0: there is none to ask for
 
 
 class Strategy(ABC):
@@ -53,6 +54,9 @@ class Strategy(ABC):
     # Whom a candidate races against, if it may be dropped before all of train was run: one that is
     # clearly worse than that must be of no use to the strategy.
     opponent: ClassVar[Literal["champion", "parent"] | None] = None
+
+    # Whether it asks for operators whose children are tuned; others are not shown any.
+    tunes: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
