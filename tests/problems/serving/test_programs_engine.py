@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_programs import NaivePrograms
-from programs import PLAIN, chain, draw_programs, first_come, least_recent, run
+from programs import draw_programs, run
 from servers import limits, linear_cost
 
-from problems.serving._log import ADMIT, EVICT, KEEP, about, keep_entry, step_entry
 from problems.serving._programs import make_instance
 from problems.serving._programs_views import Call, Context, Server
 

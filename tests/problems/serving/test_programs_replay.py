@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import PLAIN, chain, draw_programs, run
-from servers import limits, linear_cost
+from programs import draw_programs, run
+from servers import limits
 from test_programs_engine import COST, RULES
 
-from problems.problem import Infeasible
-from problems.serving._log import ADMIT, EVICT, about, keep_entry, step_entry
 from problems.serving._programs import make_instance
 from problems.serving._programs_replay import replay, verify
 
