@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from evaluators.admission.policy import Rejection, admit
+from evaluators.compiler.compile import draft
 from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected, TimedOut
 from evaluators.processes import wire
 from evaluators.processes.channel import Talk
@@ -120,7 +121,7 @@ class Evaluator:
         except ValueError as error:
             raise SandboxUnavailable(str(error)) from None
         try:
-            await zygote.start(self._loaded)
+            await asyncio.gather(zygote.start(self._loaded), self._warm_up())
         except LayersMissing as missing:
             layers = ", ".join(missing.args)
             raise SandboxUnavailable(
@@ -148,7 +149,6 @@ class Evaluator:
             "timeout_s": self.limits.timeout_s,
             "memory_bytes": self.limits.memory_bytes,
             "weak": self._weak,
-            "lowered": self._lowered,
         }
 
     def beside(self, kind: type[Kind]) -> Kind:
@@ -234,7 +234,9 @@ class Evaluator:
         async with self._slots:
             zygote = await self._running()
             try:
-                return await zygote.run(source, split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s)
+                return await zygote.run(
+                    self._message(source), split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s
+                )
             except ExecutorLost:
                 return Crashed("run", "the zygote died while this program was tuned")
 
@@ -248,6 +250,15 @@ class Evaluator:
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)
+
+    def _message(self, source: str) -> str:
+        """What a worker is sent for a program."""
+        return draft(source, self.problem) if self._lowered and self.problem.hooks else source
+
+    async def _warm_up(self) -> None:
+        """Have numba write the operations of a first program, while the zygote gets ready."""
+        for rule in self.problem.rules[:1]:
+            self._message(rule.source)
 
     async def _load(self, split: str) -> None:
         """Have the zygote load a split, while nothing runs."""
@@ -264,13 +275,14 @@ class Evaluator:
         self, source: str, split: str, probe: bool, *, talk: Talk | None = None, referee: Referee | None = None
     ) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
+        message = self._message(source)
         for _ in range(2):
             zygote = await self._running()
             try:
                 if referee is None:
-                    return await zygote.run(source, split, probe=probe, talk=talk)
+                    return await zygote.run(message, split, probe=probe, talk=talk)
                 race = functools.partial(referee.talk, layout=zygote.layout)
-                return await zygote.run(source, split, probe=probe, mode="blocks", talk=race)
+                return await zygote.run(message, split, probe=probe, mode="blocks", talk=race)
             except ExecutorLost as lost:
                 if lost.guilty:
                     return self._timed_out()

@@ -20,6 +20,7 @@ from evolve.operators import REPAIR
 from evolve.prices import call_usd, parse_prices
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
+from evolve.strategies.strategy import Strategy
 from problems import registry
 from problems.problem import Problem
 
@@ -31,6 +32,8 @@ DEFAULT_STRATEGY = "steady_state"
 # How many proposals may be under way beyond the last one told. Fixed, and not the number of
 # workers, so that a run's archive does not depend on the machine.
 WINDOW = 16
+# Where constants are tuned, so that other cores have work while one attempt tunes for seconds.
+TUNING_WINDOW = 48
 
 
 class RunConfig(pydantic.BaseModel):
@@ -75,6 +78,9 @@ class RunConfig(pydantic.BaseModel):
     max_seconds: float | None = None
     report: bool = True  # read test and the shift suites at the end; what only compares searches does not
     simplify: bool = True  # the champion at the end, without a change of its decisions on train and valid
+    # evaluations' worth of simulations for each tuning of constants; 0: none; None: a 75th of all with the
+    # proposer genetic, else none
+    tuning: int | None = None
     race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
@@ -174,6 +180,7 @@ class RunConfig(pydantic.BaseModel):
                 "deterministic": self.deterministic
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
+                "tuning": self._tuning(problem, proposer, strategy),
                 "workers": self.workers or available_cores(),
                 "out": self.out or _fresh_folder(problem.name),
                 # a run may be resumed or replayed from another folder
@@ -196,6 +203,18 @@ class RunConfig(pydantic.BaseModel):
             return ()
         dollars = call_usd(models, parse_prices(self.price), self.max_reply_tokens)
         return tuple(f"{model}={usd:.6g}" for model, usd in dollars.items())
+
+    def _tuning(self, problem: Problem, proposer: str, strategy: Strategy) -> int:
+        """Evaluations for each tuning; never more than a tenth of all."""
+        evaluations = self.evaluations or DEFAULT_EVALUATIONS[proposer]
+        possible = strategy.tunes and problem.form == "hooks" and problem.primary.kind != "decision_time"
+        if self.tuning is None:
+            return evaluations // 75 if possible and proposer == "genetic" else 0
+        if self.tuning and not possible:
+            raise UserError(f"tuning: {self.problem} with strategy {self.strategy} has nothing to tune: leave it out")
+        if not 0 <= self.tuning <= evaluations // 10:
+            raise UserError(f"tuning must be 0 to a tenth of the {evaluations} evaluations, got {self.tuning}")
+        return self.tuning
 
     def _check_form(self, problem: Problem, proposer: str) -> None:
         if problem.form != "hooks" and proposer == "genetic":

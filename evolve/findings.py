@@ -19,7 +19,7 @@ from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.ledger import Ledger, Notes
-from evolve.operators import REPAIR
+from evolve.operators import OPERATORS, REPAIR
 from evolve.program import Candidate, Program
 from evolve.strategies.strategy import Offer, Strategy, View
 from problems.problem import Instance, Problem
@@ -153,11 +153,21 @@ class Findings:
         return Notes(self.ledger.tried(told), self.ledger.insights(told))
 
     def view(
-        self, operators: tuple[str, ...], pending: int, models: Mapping[str, Offer] | None = None, strong: str = ""
+        self,
+        operators: tuple[str, ...],
+        pending: int,
+        models: Mapping[str, Offer] | None = None,
+        strong: str = "",
+        *,
+        tuning: int = 0,
     ) -> View:
         """What the strategy may look at now, with so many attempts under way, and what it may choose from."""
+        if self.strategy.tunes and tuning:
+            operators = (*operators, "tune")
+        else:
+            operators, tuning = tuple(name for name in operators if not OPERATORS[name].tuned), 0
         front = tuple(self.guide.members)
-        return View(self.problem, operators, tuple(self.baselines), front, pending, models or {}, strong)
+        return View(self.problem, operators, tuple(self.baselines), front, pending, models or {}, strong, tuning)
 
     @property
     def archive_hash(self) -> str:

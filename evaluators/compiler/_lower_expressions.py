@@ -29,7 +29,7 @@ from evaluators.compiler._lower_values import (
     constant,
     literal,
 )
-from evaluators.compiler.primitives import Operation, value_type
+from evaluators.compiler.primitives import Operation, Primitive, value_type
 
 
 class Callees(Protocol):
@@ -38,8 +38,8 @@ class Callees(Protocol):
     def call(self, name: str, arguments: Sequence[Any]) -> tuple[str, Any]:
         """LLVM name and return type of a function for arguments of these types."""
 
-    def use(self, operation: Operation, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-        """Likewise for a primitive."""
+    def use(self, operation: Operation, arguments: tuple[Any, ...]) -> Primitive:
+        """An operation on arguments of these types."""
 
 
 class Expressions(Emitter):
@@ -55,9 +55,11 @@ class Expressions(Emitter):
 
     def apply(self, operation: Operation, *values: Value) -> Value:
         """One operation; numba's typing says what it returns, and converts the arguments."""
-        name, returns = self._callees.use(operation, tuple(v.type for v in values))
+        found = self._callees.use(operation, tuple(v.type for v in values))
         varying = operation in KEEP_VARYING and any(v.varying for v in values)
-        return self._operate(name, returns, values, varying)
+        if found.body is None:
+            return self._operate(found.name, found.returns, values, varying)
+        return Value(self.write_out(found.body, [v.text for v in values]), found.returns, varying)
 
     def _operate(self, name: str, returns: Any, values: Sequence[Value], varying: bool = False) -> Value:
         given = ", ".join(f"{value_type(v.type)} {v.text}" for v in values)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import math
 import operator
+import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numba.core import types
 
 from evaluators.admission.language import MATH, NUMPY
-from evaluators.compiler.primitives import Operation, primitive, value_type
+from evaluators.compiler.primitives import Body, Operation, value_type
 
 FLOAT, INTEGER, BOOLEAN = types.float64, types.int64, types.boolean
 
@@ -52,19 +52,7 @@ _OF_FLOATS: tuple[Operation, ...] = tuple(getattr(math, n) for n in MATH - {"pow
 KEEP_VARYING = frozenset((*_ARITHMETIC, *_OF_FLOATS, *COMPARE.values()))
 
 
-def prepare_primitives() -> None:
-    """Have numba write every operation now, so that workers find them written."""
-    scalars = (FLOAT, INTEGER)
-    functions = [getattr(module, name) for module, admitted in MODULES.values() for name in admitted]
-    of_one: list[Operation] = [*UNARY.values(), *BUILTINS.values()]
-    of_two: list[Operation] = [*BINARY.values(), *COMPARE.values(), operator.pow, max, min]
-    for operation, arguments in itertools.chain(
-        itertools.product(of_one, ((FLOAT,), (INTEGER,), (BOOLEAN,))),
-        itertools.product(of_two, itertools.product(scalars, scalars)),
-        itertools.product(functions, ((FLOAT,), (FLOAT, FLOAT))),
-        itertools.product((max, min), ((FLOAT, FLOAT, FLOAT),)),
-    ):
-        primitive(operation, arguments)
+_LOCAL = re.compile(r'%"[^"]*"')  # a name in the instructions of a primitive
 
 
 class NotLowered(Exception):
@@ -110,7 +98,10 @@ def _folded(op: ast.operator, a: float, b: float) -> int | float | None:
         return None  # left for the running program
     if type(op) not in BINARY:
         raise NotLowered("an expression of literals")  # a power may take for ever
-    folded: int | float = BINARY[type(op)](a, b)
+    try:
+        folded: int | float = BINARY[type(op)](a, b)
+    except ArithmeticError:  # an integer too large for a float
+        raise NotLowered("an expression of literals") from None
     return folded
 
 
@@ -130,6 +121,18 @@ class Emitter:
         name = self.fresh("%v")
         self.lines.append(f"  {name} = {instruction}")
         return Value(name, type_, varying)
+
+    def write_out(self, body: Body, arguments: Sequence[str]) -> str:
+        """Write a function's instructions in place of a call; returns the name of its result."""
+        names = dict(zip(body.arguments, arguments, strict=True))
+
+        def rename(match: re.Match[str]) -> str:
+            if match[0] not in names:
+                names[match[0]] = self.fresh("%v")
+            return names[match[0]]
+
+        self.lines += [f"  {_LOCAL.sub(rename, instruction)}" for instruction in body.instructions]
+        return _LOCAL.sub(rename, body.result)
 
     def slot(self, type_: Any) -> Value:
         """An address for a variable; zero until it is assigned."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,12 +17,16 @@ from numba.core.errors import NumbaError
 from numba.np.numpy_support import as_dtype
 
 from evaluators.admission import language, parameters
+from evaluators.compiler import whole
 from evaluators.compiler.lower import NotLowered, lower
 from evaluators.compiler.native import NativeHook, addresses
 from problems.problem import Hook, Problem
 
 # Read-only, so that a hook that writes it does not compile.
 THETA = types.Array(types.float64, 1, "C", readonly=True)
+
+# What LLVM text from here begins with; no source does, since Python takes none with this character.
+DRAFTED = "\0"
 
 _FILE = "<program>"
 _OPTIONS: dict[str, Any] = {"boundscheck": True, "error_model": "numpy"}  # 1/0 is infinite, as in numpy
@@ -41,8 +47,13 @@ class CompiledProgram(NamedTuple):
 
 def hook_signature(hook: Hook) -> Any:
     """Numba signature of a hook: its NamedTuples, then theta, to float64."""
-    arguments = [types.NamedUniTuple(types.float64, len(vars(t)["_fields"]), t) for t in hook.arguments.values()]
-    return types.float64(*arguments, THETA)
+    return _signature(tuple(hook.arguments.values()))
+
+
+@cache
+def _signature(arguments: tuple[type, ...]) -> Any:
+    records = [types.NamedUniTuple(types.float64, len(vars(t)["_fields"]), t) for t in arguments]
+    return types.float64(*records, THETA)
 
 
 def _kernel_signature(problem: Problem, data: Any) -> tuple[Any, ...]:
@@ -76,21 +87,38 @@ def simulate(problem: Problem, decoder: str, data: Any, program: CompiledProgram
     return simulator(problem, decoder, data)(data, *program.hooks, program.theta)
 
 
-def compile_program(source: str, problem: Problem) -> CompiledProgram:
-    """Compile a program the fast way if it is made of scalars, else through numba; same bits either way.
+def draft(source: str, problem: Problem) -> str:
+    """What a worker needs of an admitted program: LLVM text if it is made of scalars, else its source.
 
-    Arguments and errors are those of compile_hooks.
+    Written where numba and its operations are at hand: in a worker that was just forked it takes ten times
+    as long, and the text is data there like any other.
     """
-    tree = language.parse(source)
     try:
-        signatures = [hook_signature(hook) for hook in problem.hooks]
-        text = lower(tree, problem, signatures)
+        tree = language.parse(source)
+        text = lower(tree, problem, _signatures(problem))
     except (NotLowered, ValueError, RecursionError):  # numba says what is wrong with it, if anything is
-        return compile_hooks(source, problem)
+        return source
     loops = any(isinstance(node, ast.For | ast.While) for node in ast.walk(tree))
+    theta = [parameter.value for parameter in parameters.parameters(tree)]
+    return f"{DRAFTED}{json.dumps([loops, theta])}\n{text}"
+
+
+def compile_draft(drafted: str, problem: Problem) -> CompiledProgram:
+    """Compile what ``draft`` made of a program; same bits either way.
+
+    Errors are those of compile_hooks, which the source of a program goes to.
+    """
+    if not drafted.startswith(DRAFTED):
+        return compile_hooks(drafted, problem)
+    head, _, text = drafted[len(DRAFTED) :].partition("\n")
+    loops, theta = json.loads(head)
     found = addresses(text, [hook.name for hook in problem.hooks], loops=loops)
-    hooks = tuple(NativeHook(address, s) for address, s in zip(found, signatures, strict=True))
-    return CompiledProgram(hooks, _theta(tree), "lowered")
+    hooks = tuple(NativeHook(address, s) for address, s in zip(found, _signatures(problem), strict=True))
+    return CompiledProgram(hooks, _read_only(theta), "lowered")
+
+
+def _signatures(problem: Problem) -> list[Any]:
+    return [hook_signature(hook) for hook in problem.hooks]
 
 
 def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> CompiledProgram:
@@ -114,7 +142,7 @@ def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> C
     """
     tree = language.parse(source)
     theta = _theta(tree)
-    namespace = _define(parameters.lift(tree), wrappers)
+    namespace = _define(whole.redirect(parameters.lift(tree)), wrappers)
     hooks = []
     for hook in problem.hooks:
         dispatcher = namespace.get(hook.name)
@@ -126,14 +154,24 @@ def compile_hooks(source: str, problem: Problem, *, wrappers: bool = False) -> C
 
 
 def _theta(tree: ast.Module) -> np.ndarray:
-    theta = np.array([parameter.value for parameter in parameters.parameters(tree)], dtype=np.float64)
+    return _read_only([parameter.value for parameter in parameters.parameters(tree)])
+
+
+def _read_only(values: Sequence[float]) -> np.ndarray:
+    if not values:
+        return _NO_THETA
+    theta = np.array(values, dtype=np.float64)
     theta.setflags(write=False)
     return theta
 
 
+_NO_THETA = np.empty(0)
+_NO_THETA.setflags(write=False)
+
+
 def _define(tree: ast.Module, wrappers: bool) -> Mapping[str, Any]:
     """Execute the module; each of its functions becomes a dispatcher that the others find by its name."""
-    namespace: dict[str, Any] = {"__name__": "program"}
+    namespace: dict[str, Any] = {"__name__": "program", **whole.FUNCTIONS}
     exec(compile(tree, _FILE, "exec", dont_inherit=True), namespace)
     options = _OPTIONS if wrappers else _OPTIONS | _NO_WRAPPERS
     for name, value in namespace.items():

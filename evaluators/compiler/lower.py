@@ -9,7 +9,6 @@ see primitives.py), so nobody needs to know which way a program went.
 from __future__ import annotations
 
 import ast
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +16,13 @@ from typing import Any
 from evaluators.admission import parameters
 from evaluators.compiler._lower_expressions import Expressions
 from evaluators.compiler._lower_values import BOOLEAN, FLOAT, INTEGER, NotLowered, Value, literal
-from evaluators.compiler.primitives import Operation, field_position, primitive, value_type
+from evaluators.compiler.primitives import Operation, Primitive, field_position, primitive, value_type
 from problems.problem import Problem
 
 __all__ = ["NotLowered", "lower"]
 
-_TO_INTEGER: tuple[Operation, ...] = (int, round, math.floor, math.ceil, math.trunc)
-
 # A function of eight arguments could be called with 256 combinations of types, by others like it.
-_MOST_FUNCTIONS = 64
+_MOST_FUNCTIONS, _MOST_CHARACTERS = 64, 500_000
 
 
 def lower(tree: ast.Module, problem: Problem, signatures: Sequence[Any]) -> str:
@@ -90,17 +87,14 @@ class _Program:
         if function is None or [a.arg for a in function.args.args] != list(arguments):
             raise NotLowered("a hook is missing")
         *records, theta = signature.args
-        called, returns = self.call(name, records)
-        given = [f"{value_type(record)} %a{i}" for i, record in enumerate(records)]
-        body = Expressions(self, {}, {})
+        key = (name, tuple(records))
+        self._lowered[key] = None  # while it is written, a call of it would be recursion
+        body = _Function(self, function, records)
+        del self._lowered[key]
         array = value_type(theta)
-        body.lines.append(f"  %theta = extractvalue {array} %array, {field_position(theta, 'data')}")
-        values = [Value(f"%a{i}", record) for i, record in enumerate(records)]
-        result = body.convert(body.invoke(called, returns, values), FLOAT)
-        lines = [*body.lines, f"  ret double {result.text}"]
-        self._texts.append(
-            "\n".join([f'define double @"{name}"({", ".join([*given, f"{array} %array"])}) {{', *lines, "}"])
-        )
+        head = f'define double @"{name}"({", ".join([*body.arguments, f"{array} %array"])}) {{'
+        pointer = f"  %theta = extractvalue {array} %array, {field_position(theta, 'data')}"
+        self._texts.append(body.text(head, pointer, returns=FLOAT))
 
     def call(self, name: str, arguments: Sequence[Any]) -> tuple[str, Any]:
         """LLVM name and return type of a function for arguments of these types."""
@@ -108,27 +102,26 @@ class _Program:
         if key not in self._lowered:
             if name not in self._functions:
                 raise NotLowered(f"the function {name}")
-            if len(self._lowered) >= _MOST_FUNCTIONS:
+            if len(self._lowered) >= _MOST_FUNCTIONS or sum(map(len, self._texts)) > _MOST_CHARACTERS:
                 raise NotLowered("too many functions, counted once per types of arguments")
             self._lowered[key] = None
             function = _Function(self, self._functions[name], arguments)
             symbol = f"{name}.{len(self._lowered)}"
-            self._texts.append(function.text(symbol))
+            given = ", ".join([*function.arguments, "ptr %theta"])
+            self._texts.append(function.text(f'define internal {value_type(function.returns)} @"{symbol}"({given}) {{'))
             self._lowered[key] = symbol, function.returns
         found = self._lowered[key]
         if found is None:
             raise NotLowered("recursion")
         return found
 
-    def use(self, operation: Operation, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-        """LLVM name and return type of a primitive, which becomes part of the module."""
-        if operation in _TO_INTEGER and arguments and arguments[0] == FLOAT:
-            raise NotLowered("the integer of a float: the optimiser may leave it a float, signed zero and all")
+    def use(self, operation: Operation, arguments: tuple[Any, ...]) -> Primitive:
+        """A primitive; what its instructions call becomes part of the module."""
         found = primitive(operation, arguments)
         if found is None:
             raise NotLowered(f"{operation} of {arguments}")
-        self._primitives.update(found.parts)
-        return found.name, found.returns
+        self._primitives.update((n, text) for n, text in found.parts.items() if found.body is None or n != found.name)
+        return found
 
     def text(self) -> str:
         """The whole module."""
@@ -147,8 +140,9 @@ class _Function(Expressions):
         self._stores = Counter(stores)
         self._loops: list[tuple[str, str]] = []  # labels: where continue and break lead
         self._live = True
+        self._results: list[tuple[int, Value]] = []  # lines that return
         self.returns: Any = None
-        self._arguments = [f"{value_type(t)} %a{i}" for i, t in enumerate(arguments)]
+        self.arguments = [f"{value_type(t)} %a{i}" for i, t in enumerate(arguments)]
         for i, (name, type_) in enumerate(zip(names, arguments, strict=True)):
             self.names[name] = Value(f"%a{i}", type_)
             if name in self._stores:
@@ -157,12 +151,14 @@ class _Function(Expressions):
         if self._live or self.returns is None:
             raise NotLowered("a path without return")
 
-    def text(self, symbol: str) -> str:
-        """The definition."""
-        head = (
-            f'define internal {value_type(self.returns)} @"{symbol}"({", ".join([*self._arguments, "ptr %theta"])}) {{'
-        )
-        return "\n".join([head, "entry:", *self.entry, *self.lines, "}"])
+    def text(self, head: str, *first: str, returns: Any = None) -> str:
+        """The definition, in which each result becomes of another type where that is asked for."""
+        for place, value in self._results:
+            lines, self.lines = self.lines, []
+            result = self.convert(value, returns or self.returns)
+            lines[place] = "\n".join([*self.lines, f"  ret {value_type(result.type)} {result.text}"])
+            self.lines = lines
+        return "\n".join([head, "entry:", *first, *self.entry, *self.lines, "}"])
 
     def _block(self, statements: Sequence[ast.stmt]) -> None:
         for statement in statements:
@@ -209,7 +205,8 @@ class _Function(Expressions):
         self.returns = self.returns or value.type
         if value.type != self.returns or value.type not in (FLOAT, INTEGER):
             raise NotLowered("returns of different types")
-        self.lines.append(f"  ret {value_type(value.type)} {value.text}")
+        self._results.append((len(self.lines), value))
+        self.lines.append("")  # written once it is known what the caller wants
         self._live = False
 
     def _assign(self, name: str, value: Value) -> None:

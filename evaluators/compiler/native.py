@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import types
@@ -25,9 +25,17 @@ class NativeHook(types.WrapperAddressProtocol):
         return self._signature
 
 
+class _Tools(NamedTuple):
+    """What compiles one module."""
+
+    builder: Any
+    passes: Any
+    engine: Any
+
+
 @cache
-def _machine(effort: int) -> tuple[Any, Any]:
-    """A target machine like numba's own, and an engine with nothing in it."""
+def _tools(effort: int) -> _Tools:
+    """Passes and an empty engine, for a target machine like numba's own."""
     codegen = cpu_target.target_context.codegen()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     machine = target.create_target_machine(
@@ -38,13 +46,20 @@ def _machine(effort: int) -> tuple[Any, Any]:
         codemodel="jitdefault",
         jit=True,
     )
-    return machine, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    return _Tools(builder, passes, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine))
 
 
 def prepare() -> None:
     """Make the engines, so that workers inherit them."""
     for loops in (False, True):
-        _machine(_effort(loops))
+        _tools(_effort(loops))
 
 
 def _effort(loops: bool) -> int:
@@ -54,16 +69,11 @@ def _effort(loops: bool) -> int:
 
 def addresses(text: str, names: list[str], *, loops: bool) -> list[int]:
     """Compile LLVM text; where each of the named functions is."""
-    machine, engine = _machine(_effort(loops))
+    tools = _tools(_effort(loops))
     module = llvm.parse_assembly(text)
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_always_inliner_pass()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.add_sroa_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_simplify_cfg_pass()
-    passes.run(module, builder)
-    engine.add_module(module)
-    engine.finalize_object()
-    return [engine.get_function_address(name) for name in names]
+    # Without calls there is nothing to inline, and passes were measured to take longer than they save.
+    if loops or " call " in text:
+        tools.passes.run(module, tools.builder)
+    tools.engine.add_module(module)
+    tools.engine.finalize_object()
+    return [tools.engine.get_function_address(name) for name in names]

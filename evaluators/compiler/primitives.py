@@ -22,6 +22,8 @@ from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.cpython.builtins import do_minmax
 
+from evaluators.compiler import whole
+
 # An operator or function of Python; what numba calls a function is found through it.
 Operation = Callable[..., Any]
 
@@ -35,6 +37,25 @@ class Primitive(NamedTuple):
     name: str  # of the LLVM function
     returns: Any  # numba type
     parts: Mapping[str, str]  # that function and all it needs, name -> definition or declaration
+    body: Body | None  # if it has no branches
+
+
+class Body(NamedTuple):
+    """Instructions of a function without branches, to be written where it is called."""
+
+    arguments: Sequence[str]  # their names in the instructions
+    instructions: Sequence[str]
+    result: str  # a name or a number
+
+
+def _body(function: ir.Function) -> Body | None:
+    """What a function does, if it is plain enough to be written out where it is called."""
+    if len(function.blocks) != 1:
+        return None
+    *instructions, last = (str(instruction).strip() for instruction in function.blocks[0].instructions)
+    returned = function.blocks[0].instructions[-1].return_value.get_reference()
+    plain = last.startswith("ret ") and all(line.startswith("%") for line in instructions)
+    return Body([a.get_reference() for a in function.args], instructions, returned) if plain else None
 
 
 @cache
@@ -49,7 +70,9 @@ def primitive(operation: Operation, arguments: tuple[Any, ...]) -> Primitive | N
     parts = {function.name: _PROFILE.sub("", str(function)) for function in module.functions}
     called = {found for text in parts.values() for found in _CALL.findall(text)}
     known = all(c in parts and (_is_defined(parts[c]) or _is_linked(c)) for c in called)
-    return Primitive(name, returns, parts) if known and returns in (types.float64, types.int64, types.boolean) else None
+    if not known or returns not in (types.float64, types.int64, types.boolean):
+        return None
+    return Primitive(name, returns, parts, _body(module.get_global(name)))
 
 
 def _is_defined(text: str) -> bool:
@@ -108,10 +131,13 @@ def _implementation(context: Any, operation: Operation, arguments: tuple[Any, ..
         unified = context.typing_context.unify_types(*arguments)
         compare = operator.gt if operation is max else operator.lt
         return signature(unified, *arguments), lambda builder, v: do_minmax(context, builder, arguments, v, compare)
-    if operation is int and arguments in ((types.float64,), (types.int64,)):
-        return signature(types.int64, *arguments), lambda builder, v: context.cast(
-            builder, v[0], *arguments, types.int64
-        )
+    if operation in whole.OPERATIONS and arguments == (types.float64,):
+        return signature(types.int64, *arguments), lambda builder, v: whole.convert(operation, builder, *v)
+    if operation is int and arguments == (types.int64,):
+        return signature(types.int64, *arguments), lambda builder, v: v[0]
+    if operation is operator.truediv and {*arguments} <= {types.float64, types.int64}:
+        # Numba adds a branch that does nothing under this error model.
+        return signature(*[types.float64] * 3), lambda builder, v: builder.fdiv(*v)
     if operation is math.hypot and len(arguments) == 2 and {*arguments} <= {types.float64, types.int64}:
         return signature(*[types.float64] * 3), lambda builder, v: _call_double(builder, "hypot", v)
     function = context.typing_context.resolve_value_type(operation)

@@ -26,7 +26,7 @@ _LARGEST_IN_POOLS, _BYTES_HEADER = 512, sys.getsizeof(b"")  # larger objects are
 _LARGEST_ON_HEAP = 2**16
 _MOST_HOLES = 2**20
 _FILLING: list[object] = []  # what holds memory for good
-_LIBRARY = "libllvmlite"  # the compiler: a worker runs through much of its code
+_LIBRARIES = ("libllvmlite", "libpython")  # a worker runs through much of their code
 
 
 class Region(NamedTuple):
@@ -44,7 +44,7 @@ def gather() -> None:
         return
     libc = _libc()
     for region in list(_regions()):
-        if _LIBRARY in region.path and region.rights == "r-xp":
+        if region.rights in ("r-xp", "r--p") and any(name in region.path for name in _LIBRARIES):
             _make_private(libc, region)
         elif region.path in ("", "[heap]") and region.rights == "rw-p":
             _collapse(libc, region.start, region.end)
@@ -148,7 +148,7 @@ def _make_private(libc: ctypes.CDLL, code: Region) -> None:
     copy = -(-space // _HUGE) * _HUGE + code.start % _HUGE
     libc.madvise(space, size + 2 * _HUGE, _MADV_HUGEPAGE)
     ctypes.memmove(copy, code.start, size)
-    libc.mprotect(copy, size, mmap.PROT_READ | mmap.PROT_EXEC)
+    libc.mprotect(copy, size, mmap.PROT_READ | (mmap.PROT_EXEC if "x" in code.rights else 0))
     libc.mremap(copy, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, code.start)
     libc.munmap(space, copy - space)
     libc.munmap(copy, space + 2 * _HUGE + size - copy)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from evaluators.admission.language import Rejection
-from evaluators.compiler.compile import CompiledProgram, CompileFailure, compile_hooks, compile_program
+from evaluators.compiler.compile import CompiledProgram, CompileFailure, compile_draft
 from evaluators.processes import wire
 from evaluators.sandbox.seal import seal
 from problems.problem import NonFiniteScore, Problem
@@ -54,7 +54,6 @@ class Order(NamedTuple):
     timeout_s: float
     memory_bytes: int
     weak: bool
-    lowered: bool = True  # compile the fast way where that is possible
     mode: str = "once"  # or blocks, losses: serve requests until the other end closes
 
 
@@ -99,10 +98,10 @@ def _attempt(task: Task, source: str, order: Order, prepared: Prepared) -> bytes
 
 
 def evaluate(source: str, order: Order, prepared: Prepared) -> bytes:
-    """Compile a program and run it on the probes, then on every instance of a split."""
+    """Compile a program, or its draft, and run it on the probes, then on every instance of a split."""
     sealed_at_s = time.monotonic()
     try:
-        program = (compile_program if order.lowered else compile_hooks)(source, prepared.problem)
+        program = compile_draft(source, prepared.problem)
     except (CompileFailure, Rejection) as error:
         return wire.encode_failure("compile_error", "compile", str(error))
     except MemoryError:

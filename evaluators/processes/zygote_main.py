@@ -134,26 +134,26 @@ class Zygote:
             self._prepare_plain(missing)
             return
         # Here, not above: numba takes longer to import than everything before.
+        sys.meta_path.insert(0, _Without("yaml", "cffi"))
+        problem = importlib.import_module(self._settings["module"]).PROBLEM
+        sys.meta_path.insert(0, _Without("scipy.linalg"))  # problems whose kernels multiply matrices have imported it
         from evaluators.compiler import native, warmup
-        from evaluators.compiler._lower_values import prepare_primitives
-        from evaluators.compiler.compile import compile_hooks, solution_layout
+        from evaluators.compiler.compile import compile_hooks, draft, solution_layout
         from evaluators.processes import wire, worker
 
         module, _, function = self._settings["task"].partition(":")
         self._task = getattr(importlib.import_module(module), function)
         self._live = worker.live
-        problem = importlib.import_module(self._settings["module"]).PROBLEM
         self._prepared = worker.Prepared(problem)
         self._prepared.probes = self._cases(problem.probes())
         self._prepared.splits["probes"] = self._prepared.probes
         for split in self._settings["splits"]:
             self._load(split)
         compile_hooks(warmup.source(problem), problem)
-        prepare_primitives()
         native.prepare()
         order = self._order("probes", True, "once", self._settings["timeout_s"])
         for rule in problem.rules[:1]:
-            reply = worker.evaluate(rule.source, order, self._prepared)
+            reply = worker.evaluate(draft(rule.source, problem), order, self._prepared)
             assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
             # Measures are compiled on first use too, and tuning runs them in workers.
             worker.losses(self._prepared.probes[:1], compile_hooks(rule.source, problem), problem)
@@ -193,7 +193,7 @@ class Zygote:
         from evaluators.processes.worker import Order
 
         limits = self._settings
-        return Order(split, probe, timeout_s, limits["memory_bytes"], limits["weak"], limits["lowered"], mode)
+        return Order(split, probe, timeout_s, limits["memory_bytes"], limits["weak"], mode)
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
@@ -252,7 +252,6 @@ class Zygote:
         if self._hideout.root is not None:
             os.fchdir(self._hideout.root)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         live(descriptor, zygote, order, self._prepared, self._task)
         raise AssertionError("a worker never returns")
 
@@ -299,6 +298,18 @@ class Zygote:
                 if self._hideout.init is None:
                     os.waitpid(orphan, 0)
             time.sleep(0.001)
+
+
+class _Without:
+    """Has imports of some modules fail: numba uses them where it finds them, and each costs every fork its share."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Refuse these; None leaves any other to whoever finds it."""
+        if name in self._names:
+            raise ModuleNotFoundError(f"the zygote does without {name}", name=name)
 
 
 def _kill_group(process: int) -> None:

@@ -256,8 +256,12 @@ def disabled() -> frozenset[str]:
     return names
 
 
+_switched_off = cache(disabled)
+
+
 def prepare() -> None:
     """Make ready, before a fork, what every worker would otherwise make anew."""
+    _switched_off()
     _no_rules(landlock_version())
     _no_capabilities()
     with contextlib.suppress(OSError):  # no table for this machine: the doctor has said so
@@ -272,7 +276,7 @@ def seal(descriptor: int, parent: int, memory_bytes: int, timeout_s: float, weak
     OSError
         If a required layer is missing and ``weak`` does not allow that.
     """
-    off = disabled()
+    off = _switched_off()
     own_group()
     close_descriptors(descriptor)
     steps = [

@@ -56,6 +56,7 @@ class View:
     pending: int = 0  # attempts that were asked for and not yet told
     models: Mapping[str, Offer] = field(default_factory=dict)  # by name; empty where no model is asked
     strong: str = ""  # the model for what is rare and hard; empty: whichever
+    tuning: int = 0  # evaluations that each proposal of a tuned operator costs; 0: there is none to ask for
 
 
 class Strategy(ABC):
@@ -71,6 +72,9 @@ class Strategy(ABC):
     opponent: ClassVar[Literal["champion", "parent"] | None] = None
     # What a run has models offer it unless its user says; empty: the proposer's own choice.
     operators: ClassVar[tuple[str, ...]] = ()
+
+    # Whether it asks for operators whose children are tuned; others are not shown any.
+    tunes: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self._primary = problem.primary
