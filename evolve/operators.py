@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+OFFERED = ("rewrite", "diff")  # what models are asked for where neither user nor strategy says
 REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
