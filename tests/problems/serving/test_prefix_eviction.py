@@ -26,7 +26,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
     value += 1e-5 * theta[10] * block.due + theta[11] * block.wanted
     value += theta[12] * cache.needed * block.kind + theta[13] * cache.evictable * block.uses
     value += theta[14] * cache.waiting * block.idle + theta[15] * cache.gap * block.age
-    value += theta[18] * block.seen
+    value += theta[18] * block.seen + theta[19] * block.returns * block.age + theta[20] * block.usual
     return value + theta[16] * cache.hit_rate * block.turns + theta[17] * cache.turnover * block.depth
 
 
@@ -35,7 +35,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
 def test_a_slow_server_of_dictionaries_agrees_to_the_last_digit(seed: int, count: int, blocks: int) -> None:
     rng = np.random.default_rng(seed)
     data = draw(rng, count, blocks)
-    theta = np.round(rng.normal(size=19), 1) * rng.integers(0, 2, 19)
+    theta = np.round(rng.normal(size=21), 1) * rng.integers(0, 2, 21)
     found = solve(data, weighted, theta)
     naive = NaiveServer(data, COST, lambda block, cache: weighted(block, cache, theta)).run()
     assert found.evicted.tolist() == naive.log
