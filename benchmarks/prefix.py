@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.compile import compile_hooks, simulator
+from evaluators.compiler.compile import compile_hooks, simulator
 from problems import registry
 from problems._borrow import borrow
 from problems._jit import kernel
