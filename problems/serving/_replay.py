@@ -139,7 +139,7 @@ def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
 
 
 @inlined
-def _compute(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> None:
+def compute(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> None:
     """One step: tokens of prompts in order of admission, and one token for each decoding request, if any."""
     book, pairs, budget, pure = ledger.book[0], 0.0, tokens, True
     for k in range(book.running):
@@ -203,9 +203,9 @@ def _steps(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> in
         if repeats > 1 and (now.to_prefill > 0 or (step > 0 and _must_stop(data, ledger))):
             return _CHANGED
         if decode == 1:
-            _compute(data, cost, ledger, tokens, now.decoding, now.context)
+            compute(data, cost, ledger, tokens, now.decoding, now.context)
         else:
-            _compute(data, cost, ledger, tokens, 0, 0)
+            compute(data, cost, ledger, tokens, 0, 0)
     book.entry += 1
     return _FINE
 
