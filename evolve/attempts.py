@@ -22,7 +22,7 @@ from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import TUNING_WINDOW, WINDOW
 from evolve.findings import Findings, untimed
-from evolve.operators import OPERATORS
+from evolve.operators import OPERATORS, is_tuned
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.record import Record
@@ -283,8 +283,7 @@ class Attempts:
 
     def tuned_for(self, program: Program) -> int:
         """Evaluations' worth of simulations that went into a program's constants."""
-        tuned = program.parents and program.source and OPERATORS[program.operator].tuned
-        return self._tuning if tuned else 0
+        return self._tuning if program.source and is_tuned(program) else 0
 
     def cost(self, operator: str) -> int:
         """Evaluations that an attempt may take: simulations of tuning count like those of evaluations."""
