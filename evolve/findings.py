@@ -19,7 +19,7 @@ from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.ledger import Ledger, Notes
-from evolve.operators import OPERATORS, REPAIR
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
 from evolve.strategies.strategy import Offer, Strategy, View
 from problems.problem import Instance, Problem
@@ -192,11 +192,12 @@ class Findings:
         validated = [self.loss(self.candidates[number]) for number in self.valid if number in self.candidates]
         return self.loss(candidate) < min(validated, default=np.inf)
 
-    def finalists(self, count: int) -> list[Candidate]:
-        """So many of the best on train, and the whole front."""
+    def finalists(self, count: int, tuned: int = 0) -> list[Candidate]:
+        """So many of the best on train, so many of the best that were tuned, and the whole front."""
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self.loss(c), c.program.id))
-        return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
+        fitted = [c for c in ok if is_tuned(c.program)]
+        return list({c.program.id: c for c in [*ok[:count], *fitted[:tuned], *self.archive.members]}.values())
 
 
 def _may_be_mended(candidate: Candidate) -> bool:

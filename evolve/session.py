@@ -18,7 +18,7 @@ from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLMFatal
 from evolve.loop import Search, Status
-from evolve.operators import OPERATORS
+from evolve.operators import is_tuned
 from evolve.parts import Parts, build_evaluator, prepare
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
@@ -230,8 +230,8 @@ def _spent(store: Store) -> dict[str, float]:
     outcomes = store.outcomes("train")
     free = {p.id for p in store.programs() if p.origin in ("baseline", ORIGIN)}
     evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in free)
-    told = (p for p in store.programs() if p.parents and p.source and p.id in outcomes and p.id not in free)
-    evaluations += (store.config.tuning or 0) * sum(OPERATORS[p.operator].tuned for p in told)
+    tuned = sum(is_tuned(p) for p in store.programs() if p.source and p.id in outcomes and p.id not in free)
+    evaluations += (store.config.tuning or 0) * tuned
     totals = store.spend().values()
     input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {

@@ -66,6 +66,9 @@ def run(
     alpha: Annotated[
         float | None, typer.Option(help="How often a race may drop what is as good; default 0.05.")
     ] = None,
+    tuning: Annotated[
+        int | None, typer.Option(help="Evaluations' worth of simulations for each tuning of constants; 0: none.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
     valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
@@ -91,7 +94,7 @@ def run(
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
-        "race": race, "alpha": alpha,
+        "race": race, "alpha": alpha, "tuning": tuning,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
         "allow_weak_sandbox": allow_weak_sandbox or None, "trust_evaluator": trust_evaluator or None,
     }  # fmt: skip
