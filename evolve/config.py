@@ -175,7 +175,7 @@ class RunConfig(pydantic.BaseModel):
                 "repair": proposer == "llm" if self.repair is None else self.repair,
                 "model": models,
                 "weight": weights,
-                "call_usd": self.call_usd or self._call_usd(proposer, models),
+                "call_usd": self._call_usd(proposer, models),
                 "operators": self.operators or (() if proposer == "genetic" else strategy.operators),
                 "deterministic": self.deterministic
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
@@ -199,6 +199,8 @@ class RunConfig(pydantic.BaseModel):
         return (*self.model, self.strong_model), (*self.weight, f"{self.strong_model}=0")
 
     def _call_usd(self, proposer: str, models: Sequence[str]) -> tuple[str, ...]:
+        if [text.rpartition("=")[0] for text in self.call_usd] == list(models):
+            return self.call_usd  # of the run whose settings these are
         if proposer != "llm" or len(models) < 2:
             return ()
         dollars = call_usd(models, parse_prices(self.price), self.max_reply_tokens)

@@ -80,6 +80,9 @@ def test_what_calls_reserve_is_found_once_and_kept():
     assert offers(config) == ({"a": Offer(0.02, 1.0), "b": Offer(0.2, 1.0)}, "b")
     assert RunConfig.make(**settings).call_usd == ("a=1", "b=1")
     assert offers(RunConfig.make(**settings))[1] == ""
+    assert RunConfig.make(**settings, call_usd=config.call_usd).call_usd == config.call_usd
+    other = RunConfig.make(problem="shop/job_shop", model=("a", "c"), call_usd=config.call_usd)
+    assert other.call_usd == ("a=1", "c=1")
     free = RunConfig.make(**settings, price=("a=0,0", "b=10,40"))
     assert free.call_usd == ("a=0.01", "b=0.2")
 
