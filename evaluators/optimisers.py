@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
-from evaluators.parameters import Parameter
+from evaluators.admission.parameters import Parameter
 
 # Yields (k, d) points, is sent (k,) losses.
 Search = Generator[np.ndarray, np.ndarray, None]

@@ -11,11 +11,11 @@ import math
 
 import numpy as np
 
-from evaluators.channel import Channel
+from evaluators.admission.parameters import with_values
 from evaluators.evaluator import Evaluator
 from evaluators.optimisers import Center
 from evaluators.outcome import Failure
-from evaluators.parameters import with_values
+from evaluators.processes.channel import Channel
 from evaluators.racing import Plan
 from evaluators.tuning import Run, check, converse
 

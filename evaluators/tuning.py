@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators import wire
-from evaluators.channel import Channel
+from evaluators.admission.parameters import parameters, with_values
 from evaluators.evaluator import Evaluator
 from evaluators.optimisers import OPTIMISERS, Space
 from evaluators.outcome import Crashed, Failure, TimedOut
-from evaluators.parameters import parameters, with_values
+from evaluators.processes import wire
+from evaluators.processes.channel import Channel
 from evaluators.racing import Plan, is_worse
 from evaluators.scoring import aggregate
 from problems.problem import Instance, Problem

@@ -22,12 +22,14 @@ from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import TUNING_WINDOW, WINDOW
 from evolve.findings import Findings, untimed
-from evolve.operators import OPERATORS, is_tuned
+from evolve.ledger import Notes
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
-from evolve.strategies.strategy import Proposal, Wait
+from evolve.strategies.strategy import Proposal, Wait, cheapest
+from evolve.traces import TRACED, trace
 from evolve.tuning import tuned
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
@@ -67,9 +69,10 @@ class Attempts:
     def restore(self, programs: Mapping[int, Program]) -> None:
         """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
         told = self.found.candidates
-        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
+        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline", "simplified")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
         self._asks = self.store.asks()
+        self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}
         self._unfinished = sorted((self._asks.keys() | self._recorded.keys()) - told.keys())
         self._next = max([*programs, *self._asks], default=-1) + 1
 
@@ -222,8 +225,11 @@ class Attempts:
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
             return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
-        view = self.found.view(self.proposer.operators, len(self._pending), self._tuning)
-        answer = self.found.strategy.ask(view, self._rng(number, 0))
+        answer: Proposal | Wait | None = self._repair(number)
+        if answer is None:
+            proposer, under_way = self.proposer, len(self._pending)
+            view = self.found.view(proposer.operators, under_way, proposer.models, proposer.strong, tuning=self._tuning)
+            answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
             return answer
         proposal = dataclasses.replace(answer, number=number)
@@ -237,6 +243,17 @@ class Attempts:
         )
         return proposal
 
+    def _repair(self, number: int) -> Proposal | None:
+        """One try, by the cheapest model, for the oldest program that was not admitted or did not compile."""
+        if self.record is not None:
+            ask = self.record.repairs.get(number)
+            return None if ask is None else Proposal(REPAIR, (self.found.candidates[ask.parents[0]],), model=ask.model)
+        broken = self.found.broken() if self.store.config.repair else None
+        if broken is None:
+            return None
+        self.found.mended.add(broken.program.id)
+        return Proposal(REPAIR, (broken,), model=cheapest(self.proposer.models))
+
     def _write_down(self, number: int) -> None:
         """Journal what an attempt sets out to do, if it takes time until there is a program to journal."""
         ask = self._asks[number]
@@ -246,12 +263,15 @@ class Attempts:
 
     async def _attempt(self, number: int, proposal: Proposal) -> Candidate:
         """Propose, admit, evaluate."""
-        parents = tuple(parent.program.id for parent in proposal.parents)
-        program = Program(number, "", self.proposer.origin, proposal.operator, parents)
+        # what is repaired never ran: its child descends from where it came from
+        repaired = proposal.operator == REPAIR
+        made_of = proposal.parents[0].program.parents if repaired else tuple(c.program.id for c in proposal.parents)
+        program = Program(number, "", self.proposer.origin, proposal.operator, made_of)
         seen = dataclasses.replace(
             proposal,
             parents=tuple(map(self.shown, proposal.parents)),
             inspirations=tuple(map(self.shown, proposal.inspirations)),
+            notes=await self._notes(number, proposal),
         )
         try:
             if proposal.operator == "tune":
@@ -261,11 +281,22 @@ class Attempts:
             if OPERATORS[proposal.operator].tuned:
                 draft = dataclasses.replace(draft, source=await self._tuned(draft.source, number))
         except EditRefused as refusal:
+            program = dataclasses.replace(program, model=refusal.model)
             self.journal(program, refusal.spend)
             return Candidate(program, Rejected("edit", str(refusal)))
-        program = dataclasses.replace(program, source=draft.source, thought=draft.thought)
+        program = dataclasses.replace(program, source=draft.source, thought=draft.thought, model=draft.model)
         self.journal(program, draft.spend)
         return await self._evaluate(program)
+
+    async def _notes(self, number: int, proposal: Proposal) -> Notes:
+        """What a prompt tells of the run, as far as the strategy knew it when it was asked."""
+        if self.proposer.immediate:
+            return Notes()
+        notes, first = self.found.notes(self._asks[number].told), proposal.parents[0]
+        if proposal.operator not in TRACED:
+            return notes
+        told = await trace(self.evaluator, first, self.found.parent(first), self.found.baselines)
+        return dataclasses.replace(notes, trace=told)
 
     async def _tuned(self, source: str, number: int) -> str:
         self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)

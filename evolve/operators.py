@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple, TypeVar
 from evolve.program import Program
 
 T = TypeVar("T")
-Kind = Literal["explore", "combine", "refine", "tune", "simplify"]
+Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
 class Operator(NamedTuple):
@@ -44,6 +45,7 @@ OPERATORS: dict[str, Operator] = {
     "tune": Operator("tune", 1, "other constants, found by simulations", tuned=True),
     "expand": Operator("refine", 1, "a few more factors, their exponents found by simulations", tuned=True),
     "simplify": Operator("simplify", 1, "the same decisions in fewer terms"),
+    REPAIR: Operator("repair", 1, "keep the idea, change what kept the program from being admitted or compiled"),
     "m3": Operator("simplify", 1, "drop what serves the training instances only"),
 }
 

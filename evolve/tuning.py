@@ -6,10 +6,10 @@ import ast
 from dataclasses import dataclass
 
 from evaluators import racing, sampling, tuning
+from evaluators.admission.literals import with_parameters, without_parameters
+from evaluators.admission.parameters import Parameter, parameters
 from evaluators.evaluator import Evaluator
-from evaluators.literals import with_parameters, without_parameters
 from evaluators.outcome import Failure, Ok, Outcome
-from evaluators.parameters import Parameter, parameters
 from evaluators.racing import Plan
 from evolve.errors import UserError
 from evolve.proposers.proposer import EditRefused

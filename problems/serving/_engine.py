@@ -86,7 +86,8 @@ def _prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: C
 
 
 @inlined
-def _timeline(state: State, log: np.ndarray) -> Timeline:
+def timeline(state: State, log: np.ndarray) -> Timeline:
+    """The solution that a state at the end and its log are."""
     n = len(state.request)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     for r in range(n):
@@ -128,10 +129,10 @@ def continuous_batching(
         if tokens == 0 and not decode:
             tokens = min(data.limit[BLOCK_TOKENS], server.prefill_left)
         if server.prefilling == 0:
-            steps = leap(data, cost, state, i, _next_arrival_s(data, state, i))
+            steps = leap(data, cost, state, i, _next_arrival_s(data, state, i), np.inf)
             write(state, i, log, step_entry(0, 1, steps))
         else:
             mixed_step(data, cost, state, i, tokens, decode)
             write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    return _timeline(opened, log)
+    return timeline(opened, log)

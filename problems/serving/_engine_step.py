@@ -46,7 +46,7 @@ def place(data: Serving, state: State, i: int, r: int) -> None:
     block = data.limit[BLOCK_TOKENS]
     server.wait_s = 0.0
     server.free -= blocks_for(request.context + request.prefill_left, block)
-    if request.context > 0:  # it was swapped out
+    if request.context > 0 and data.time_s[SWAP_BLOCK] >= 0.0:  # it was swapped out
         server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
     if request.prefill_left > 0:
         state.prefilling[i, server.prefilling] = r
@@ -69,7 +69,7 @@ def remove(running: np.ndarray, i: int, count: int, r: int) -> bool:
 
 
 @inlined
-def preempt(data: Serving, state: State, i: int, r: int) -> None:
+def take_out(data: Serving, state: State, i: int, r: int) -> None:
     """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
     server, request, block = state.server[i], state.request[r], data.limit[BLOCK_TOKENS]
     server.free += blocks_for(request.context + request.prefill_left, block)
@@ -85,7 +85,13 @@ def preempt(data: Serving, state: State, i: int, r: int) -> None:
     elif request.context > 0:
         server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
     request.preemptions += 1
-    enqueue(state, i, r, server.now_s)
+
+
+@inlined
+def preempt(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch and let it queue again."""
+    take_out(data, state, i, r)
+    enqueue(state, i, r, state.server[i].now_s)
 
 
 @inlined
@@ -112,6 +118,7 @@ def finish(data: Serving, state: State, i: int, r: int) -> None:
     server, request = state.server[i], state.request[r]
     request.finish_s = request.last_token_s
     server.free += blocks_for(request.context, data.limit[BLOCK_TOKENS])
+    state.ended[server.finished % len(state.ended)] = r
     server.finished += 1
     server.finished_tokens += request.generated
     server.look = 1
@@ -164,11 +171,12 @@ def end_decode(data: Serving, state: State, i: int, steps: int, first_s: float, 
 
 
 @inlined
-def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float) -> int:
+def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float, end_by_s: float) -> int:
     """Decode until something changes; number of steps.
 
-    That is: a request finishes or arrives, a block is missing, the horizon is reached, or the
-    waiting queue is due for a look. What happens is what single steps would do, to the last digit.
+    That is: a request finishes or arrives, a block is missing, the horizon is reached, the waiting
+    queue is due for a look, or a step would end after end_by_s. What happens is what single steps
+    would do, to the last digit.
     """
     server, mask = state.server[i], data.limit[BLOCK_TOKENS] - 1
     most = 2**31
@@ -184,9 +192,12 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         needed = state.crossing[-steps & mask]
         if steps > 0 and needed > free:
             break
-        free -= needed
         before_s = now_s
-        now_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        after_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        if after_s > end_by_s:
+            break
+        now_s = after_s
+        free -= needed
         if steps == 0:
             first_s = now_s
             server.debt_s = 0.0
@@ -196,9 +207,10 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         context += count
         if steps >= most or now_s >= until_s:
             break
-    server.now_s, server.free, server.context = now_s, free, context
-    server.since += steps
-    end_decode(data, state, i, steps, first_s, longest_s)
+    if steps > 0:
+        server.now_s, server.free, server.context = now_s, free, context
+        server.since += steps
+        end_decode(data, state, i, steps, first_s, longest_s)
     return steps
 
 

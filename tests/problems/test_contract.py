@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from nosy import nosy
 
-from evaluators import audit, frames, kinds
-from evaluators.compile import CompiledProgram, compile_hooks, simulate
+from evaluators import audit, kinds
+from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulate
+from evaluators.processes import frames
 from problems import registry
 from problems.problem import BadInstance, Baseline, Infeasible, Instance, NonFiniteScore, Problem, quantities
 
@@ -95,6 +96,24 @@ def judge(problem: Problem, baseline: Baseline, instances: Sequence[Instance], d
         problem.verify(instance.data, solution)
         assert set(problem.measure(instance.data, solution)) == set(problem.raw_units)
         assert not (found := beaten_bound(problem, instance, solution)), f"{baseline.name}: {found}"
+
+
+def test_explanations_are_one_bounded_line_and_decisions_are_told_in_few_words(problem: Problem) -> None:
+    if problem.explain is None and problem.narrate is None:
+        return
+    rules = [b for b in problem.baselines if b.is_rule][:2]
+    for instance, rule in zip(problem.probes(), rules * 2, strict=False):
+        solution = solve(problem, rule, instance.data)
+        if problem.explain is not None:
+            text = problem.explain(instance.data, solution)
+            assert text == problem.explain(instance.data, solution)
+            assert 5 < len(text) <= 600
+            assert "\n" not in text
+            assert "nan" not in text.split()
+        if problem.narrate is not None:
+            told = problem.narrate(instance.data, solution)
+            assert told
+            assert all(0 < len(line) <= 120 for line in told)
 
 
 def test_every_declaration_has_a_unit_and_a_text(problem: Problem) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluators.compile import compile_hooks, simulate
+from evaluators.compiler.compile import compile_hooks, simulate
 from evaluators.scoring import score, solve_procedure
 from problems.machine._decomposition import least_total_tardiness
 from problems.machine._references import DIGESTS, OPTIMA
