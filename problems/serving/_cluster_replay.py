@@ -30,7 +30,7 @@ from problems.serving._machine import (
     unpack_cost,
 )
 from problems.serving._prefix import NOBODY, length
-from problems.serving._replay import compute
+from problems.serving._replay_steps import compute
 
 
 class Replayed(NamedTuple):

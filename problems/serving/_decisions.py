@@ -43,7 +43,7 @@ def _before(state: State, a: int, b: int) -> bool:
 
 
 @inlined
-def _sift(state: State, p: int, count: int) -> None:
+def sift(state: State, p: int, count: int) -> None:
     """Restore the heap of the first count of queue, whose entry p may be too large."""
     r = state.queue[p]
     while True:
@@ -60,11 +60,11 @@ def _sift(state: State, p: int, count: int) -> None:
 
 
 @inlined
-def _pop(state: State, count: int) -> int:
+def pop(state: State, count: int) -> int:
     """Take the first request out of a heap of count."""
     top = state.queue[0]
     state.queue[0] = state.queue[count - 1]
-    _sift(state, 0, count - 1)
+    sift(state, 0, count - 1)
     return int(top)
 
 
@@ -83,7 +83,7 @@ def rank_queue(data: Serving, cost: StepCost, state: State, i: int, order: Order
         count += 1
         r = state.request[r].next
     for p in range(count // 2 - 1, -1, -1):
-        _sift(state, p, count)
+        sift(state, p, count)
     return count
 
 
@@ -95,7 +95,7 @@ def admit_ranked(
     server = state.server[i]
     seen = describe_server(data, cost, state, i)
     while count > 0 and server.decoding + server.prefilling < data.limit[MAX_RUNNING]:
-        r = _pop(state, count)
+        r = pop(state, count)
         count -= 1
         request = describe_request(data, state, r, server.now_s, 0)
         verdict = admit(request, seen, describe_memory(data, state, i, r), theta)

@@ -86,7 +86,8 @@ def _prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: C
 
 
 @inlined
-def _timeline(state: State, log: np.ndarray) -> Timeline:
+def timeline(state: State, log: np.ndarray) -> Timeline:
+    """The solution that a state at the end and its log are."""
     n = len(state.request)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     for r in range(n):
@@ -134,4 +135,4 @@ def continuous_batching(
             mixed_step(data, cost, state, i, tokens, decode)
             write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    return _timeline(opened, log)
+    return timeline(opened, log)

@@ -93,7 +93,7 @@ class State(NamedTuple):
 @kernel
 def open_state(data: Serving, servers: int) -> State:
     """Nothing has arrived."""
-    n, most = len(data.requests.arrival_s), data.limit[MAX_RUNNING]
+    n, most = len(data.requests.output_tokens), data.limit[MAX_RUNNING]
     request = np.zeros(n, REQUEST)
     for r in range(n):
         request[r].first_token_s = np.inf

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from problems.problem import BadInstance, Instance
-from problems.serving._eviction_data import KINDS, NEVER_S, Caching, Prompts, on_host
+from problems.serving._eviction_data import KINDS, MOST_TOKENS, NEVER_S, Caching, Prompts, on_host
 from problems.serving._prefix import NOBODY
 
 FORMAT = (
@@ -20,6 +20,7 @@ FORMAT = (
 )
 _NEEDED = ("arrival_s", "prompt_tokens", "blocks")
 _OPTIONAL = ("session", "kind", "next_s")
+_WHOLE = ("prompt_tokens", "session", "kind")
 _SERVER = {"device": "H100", "model": "Qwen2.5-7B", "tp": "1", "blocks": "2000", "block_tokens": "512"}
 
 
@@ -99,6 +100,10 @@ def _row(place: str, words: dict[str, str]) -> dict[str, list[float]]:
             raise BadInstance(f"{place}: {name} must hold numbers, got {text.strip()!r}") from None
         if any(math.isnan(value) for value in row[name]):
             raise BadInstance(f"{place}: {name} must hold numbers, got {text.strip()!r}")
+        if name in _WHOLE and any(value != round(value) for value in row[name] if abs(value) < MOST_TOKENS):
+            raise BadInstance(f"{place}: {name} must be a whole number, got {text.strip()!r}")
+        if name in _WHOLE and any(abs(value) >= MOST_TOKENS for value in row[name]):
+            raise BadInstance(f"{place}: {name} must be below {MOST_TOKENS}, got {text.strip()!r}")
     return row
 
 

@@ -12,6 +12,7 @@ from problems._jit import inlined
 from problems.serving._prefix import NOBODY
 
 NONE = -1
+MOST_TOKENS = 2**40  # of a prompt
 NEVER_S = 1e6  # stands for "not again", and yet a number
 KINDS = ("person", "tool", "workflow")  # who takes the answer, and will ask again
 
@@ -108,7 +109,11 @@ def _column(name: str, values: ArrayLike) -> np.ndarray:
     raw = np.asarray(values)
     if raw.ndim != 1:
         raise ValueError(f"{name} must be one row of numbers, got shape {raw.shape}")
-    return np.array(raw, dtype=np.float64 if name in _REAL else np.int64)
+    if name in _REAL:
+        return np.array(raw, dtype=np.float64)
+    for k in np.flatnonzero(~(np.abs(raw) < MOST_TOKENS) | (raw != np.rint(raw)))[:1]:
+        raise ValueError(f"{name} must be whole numbers below {MOST_TOKENS}, got {raw[k]} at entry {k}")
+    return np.array(raw, dtype=np.int64)
 
 
 def _check_requests(data: Caching) -> None:

@@ -47,6 +47,7 @@ NODE = np.dtype(
             ("due_s", np.float64),  # earliest announced use, inf: none
             ("due_by", np.int32),  # session that announced it
             ("last", np.int32),  # request that used it last
+            ("seen", np.int32),  # requests that have had it
             ("sharers", np.int32),
             ("wanted", np.int32),  # requests in the queue that repeat it
         ],
@@ -123,6 +124,7 @@ def _meet(data: Caching, state: State, r: int) -> None:
     for k in range(data.path_start[r], data.path_start[r + 1]):
         node = state.node[data.path[k]]
         node.wanted -= 1
+        node.seen += 1
         if node.due_by == data.session[r]:
             node.due_s = np.inf
 
@@ -137,6 +139,7 @@ def _describe_block(data: Caching, cost: StepCost, state: State, slot: int) -> B
         idle=now_s - block.used_s,
         age=now_s - block.made_s,
         uses=float(block.uses),
+        seen=float(node.seen),
         sharers=float(node.sharers),
         depth=float(block.depth * tokens),
         recompute=tokens * (coarse + cost.prefill_pair_s * (block.depth - 0.5) * tokens),

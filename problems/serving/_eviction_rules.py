@@ -21,8 +21,8 @@ def first_in_first_out(block: Block, cache: Cache) -> float:
 
 
 def least_frequently_used(block: Block, cache: Cache) -> float:
-    """LFU: the fewest uses; of these the longest idle."""
-    return -block.uses + 1e-6 * block.idle
+    """LFU: what the fewest requests had, evicted or not; of these the longest idle."""
+    return 0.5 * block.idle / (block.idle + 60.0) - block.seen
 
 
 def hyperbolic(block: Block, cache: Cache) -> float:

@@ -11,6 +11,7 @@ class Block(NamedTuple):
     idle: Annotated[float, "s", "since a request last held it"]
     age: Annotated[float, "s", "since it was computed"]
     uses: Annotated[float, "count", "requests that have used it since then, at least 1"]
+    seen: Annotated[float, "count", "requests so far that had it in their prompt, also before it was last computed"]
     sharers: Annotated[float, "count", "how often another session than the one before came to it, at least 1"]
     depth: Annotated[float, "token", "length of the prefix that ends with it, > 0"]
     recompute: Annotated[float, "s", "time to compute it again, given what comes before it, > 0"]

@@ -36,6 +36,8 @@ BOOK = np.dtype(
             ("now_s", np.float64),
             ("debt_s", np.float64),
             ("wait_s", np.float64),  # of an idle server that refuses what waits
+            ("next_s", np.float64),  # when the next request arrives
+            ("parked", np.int64),  # blocks that are held though no running request needs them now
             ("come", np.int64),
             ("done", np.int64),
             ("waiting", np.int64),
@@ -73,7 +75,7 @@ class Load(NamedTuple):
 @kernel
 def open_ledger(data: Serving, keep_gaps: bool) -> Ledger:
     """Nothing has arrived."""
-    job = np.zeros(len(data.requests.arrival_s), JOB)
+    job = np.zeros(len(data.requests.output_tokens), JOB)
     for r in range(len(job)):
         job[r].target = data.requests.prompt_tokens[r]
         job[r].first_s = np.inf
@@ -97,7 +99,7 @@ def held(data: Serving, ledger: Ledger, r: int) -> int:
 @inlined
 def load(data: Serving, ledger: Ledger) -> Load:
     """Sum up all that runs."""
-    used, short, decoding, context, to_prefill = 0, 0, 0, 0, 0
+    used, short, decoding, context, to_prefill = ledger.book[0].parked, 0, 0, 0, 0
     for k in range(ledger.book[0].running):
         r = ledger.running[k]
         job = ledger.job[r]

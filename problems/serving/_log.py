@@ -11,7 +11,8 @@ import numpy as np
 from problems._jit import inlined
 
 STEP, ADMIT, EVICT, WAIT = 0, 1, 2, 3
-KIND_BITS, REPEAT_BITS = 2, 32
+KEEP = WAIT  # in place of waits, which servers of programs do not know
+KIND_BITS, REPEAT_BITS, NUMBER_BITS = 2, 32, 24
 REPEAT_SHIFT = KIND_BITS + 1
 PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
 
@@ -20,6 +21,12 @@ PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
 def about(kind: int, r: int) -> int:
     """Entry for an admission or a preemption of request r."""
     return kind | (r << KIND_BITS)
+
+
+@inlined
+def keep_entry(r: int, milliseconds: int) -> int:
+    """Entry for the context of call r, which stays in the KV cache for so long."""
+    return KEEP | (r << KIND_BITS) | (milliseconds << (KIND_BITS + NUMBER_BITS))
 
 
 @inlined

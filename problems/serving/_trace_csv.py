@@ -50,7 +50,7 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
 def _read_file(path: Path) -> Instance:
     host, numbered = Host("A100-80", "Llama-3.1-8B", max_output=2048), lines_of(path)
     if numbered and numbered[0][1].startswith("#"):
-        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1][1:].split(), host)
+        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
         del numbered[0]
     columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
     try:
@@ -86,14 +86,14 @@ def columns_of(
         if len(words) != len(header):
             raise BadInstance(f"{path}, line {k}: {len(words)} values for {len(header)} columns")
         for name, word in zip(header, words, strict=True):
-            columns[name].append(_number(f"{path}, line {k}", name, word))
+            columns[name].append(number(f"{path}, line {k}", name, word))
     columns.setdefault("predicted_output", columns["output_tokens"])
     return columns
 
 
-def host_of(place: str, words: list[str], host: Host) -> Host:
-    """A host by words such as device=A100-80, where they differ from another; BadInstance if one is wrong."""
-    for word in words:
+def host_of(place: str, line: str, host: Host) -> Host:
+    """The host that a first line names, instead of the given one in what it says."""
+    for word in line[1:].split():
         name, _, value = word.partition("=")
         if name == "device":
             host = host._replace(device=value)
@@ -104,13 +104,14 @@ def host_of(place: str, words: list[str], host: Host) -> Host:
         elif name == "max_output" and value.isascii() and value.isdigit():
             host = host._replace(max_output=int(value))
         elif name == "share":
-            host = host._replace(share=_number(place, name, value))
+            host = host._replace(share=number(place, name, value))
         else:
             raise BadInstance(f"{place}: a host is given by device, model, tp, share and max_output, got {word!r}")
     return host
 
 
-def _number(place: str, name: str, word: str) -> float:
+def number(place: str, name: str, word: str) -> float:
+    """A number that is not NaN."""
     try:
         value = float(word)
     except ValueError:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
+from problems.serving._eviction_claims import CLAIMS
 from problems.serving._eviction_csv import FORMAT, read
 from problems.serving._eviction_data import Caching, make_instance
 from problems.serving._eviction_engine import Cached, prefix_caching
@@ -94,5 +95,6 @@ PROBLEM = Problem(
     baselines=BASELINES,
     read=read,
     format=FORMAT,
+    claims=CLAIMS,
     hidden=HIDDEN,
 )

@@ -52,6 +52,7 @@ class NaiveServer:
             idle=self.now_s - entry.used_s,
             age=self.now_s - entry.made_s,
             uses=float(len(entry.users)),
+            seen=float(sum(node in self.path(q) for q in range(r + 1))),
             sharers=1.0 + sum(a != b for a, b in pairwise(owners)),
             depth=float(depth * self.size),
             recompute=self.size * (token_s + self.cost.prefill_pair_s * (depth - 0.5) * self.size),

@@ -26,6 +26,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
     value += 1e-5 * theta[10] * block.due + theta[11] * block.wanted
     value += theta[12] * cache.needed * block.kind + theta[13] * cache.evictable * block.uses
     value += theta[14] * cache.waiting * block.idle + theta[15] * cache.gap * block.age
+    value += theta[18] * block.seen
     return value + theta[16] * cache.hit_rate * block.turns + theta[17] * cache.turnover * block.depth
 
 
@@ -34,7 +35,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
 def test_a_slow_server_of_dictionaries_agrees_to_the_last_digit(seed: int, count: int, blocks: int) -> None:
     rng = np.random.default_rng(seed)
     data = draw(rng, count, blocks)
-    theta = np.round(rng.normal(size=18), 1) * rng.integers(0, 2, 18)
+    theta = np.round(rng.normal(size=19), 1) * rng.integers(0, 2, 19)
     found = solve(data, weighted, theta)
     naive = NaiveServer(data, COST, lambda block, cache: weighted(block, cache, theta)).run()
     assert found.evicted.tolist() == naive.log
@@ -182,6 +183,7 @@ def test_evicting_for_an_earlier_hit_count_does_not_fool_the_measure() -> None:
         ({"session": [0, 2]}, "session must be between 0 and 1, got 2 at request 1"),
         ({"kind": [0, 3]}, "kind must be between 0 and 2, got 3 at request 1"),
         ({"prompt_tokens": [21, 10]}, "prompt_tokens must exceed the 10 tokens of its path"),
+        ({"prompt_tokens": [21.5, 10]}, "prompt_tokens must be whole numbers below"),
         ({"path": [0, 1, 1]}, "path must go from a root to its child"),
         ({"path": [0, 1, 9]}, "path must be between 0 and 1, got 9"),
         ({"parent": [-1, 1]}, "parent must be smaller than the node"),
