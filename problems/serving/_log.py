@@ -2,6 +2,9 @@
 
 Two low bits say what: a step, an admission, a preemption, or a wait. Above them stands the
 request; of a step, whether it decodes (1 bit), how often it is repeated (32 bits), and its prompt tokens.
+
+Where rules may preempt as they like, a wait with a code (3 bits) says more: a request is swapped out, or goes
+behind the other prompts; a step is cut after so many segments, or goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +17,22 @@ STEP, ADMIT, EVICT, WAIT = 0, 1, 2, 3
 KIND_BITS, REPEAT_BITS = 2, 32
 REPEAT_SHIFT = KIND_BITS + 1
 PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
+
+SWAP, RANK, CUT, RESUME = 1, 2, 3, 4
+CODE_BITS = 3
+CODE_MASK = (1 << CODE_BITS) - 1
+
+
+@inlined
+def more(code: int, number: int) -> int:
+    """Entry with a code and a request or number of segments."""
+    return WAIT | (code << KIND_BITS) | (number << (KIND_BITS + CODE_BITS))
+
+
+@inlined
+def subject(entry: int) -> int:
+    """The request that an entry is about; of a cut, the number of segments."""
+    return entry >> (KIND_BITS + CODE_BITS) if entry & 3 == WAIT else entry >> KIND_BITS
 
 
 @inlined

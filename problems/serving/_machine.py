@@ -18,7 +18,9 @@ MAX_RUNNING = 2  # requests in a batch
 MAX_PREFILL = 3  # prompt tokens in a step
 MAX_OUTPUT = 4  # tokens that a request may generate: known to schedulers
 PATIENCE = 5  # iterations of pure decoding after which a waiting queue is looked at again
-LIMITS = 6
+SEGMENTS = 6  # parts of a step with prompts, at whose ends it may be cut; 0: requests are only preempted for blocks
+GROUP_BLOCKS = 7  # contiguous blocks that one copy moves
+LIMITS = 8
 
 # Entries of Serving.time_s
 HORIZON = 0  # nothing starts from then on
@@ -26,7 +28,9 @@ DECISION = 1  # charged for each look at the waiting queue,
 CANDIDATE = 2  # and for each request in it
 TICK = 3  # an idle server looks again at a queue that it refused after this; each further wait is longer by as much
 SWAP_BLOCK = 4  # moving a block to the host or back; negative: preempted requests are recomputed
-TIMES = 5
+CUT = 5  # cutting a step, and again going on with it
+SWAP_GROUP = 6  # issuing the copies of a group of contiguous blocks
+TIMES = 7
 
 LONGEST_WAIT = 20  # ticks, and no later than this
 
@@ -67,6 +71,10 @@ class Limits(NamedTuple):
     candidate_s: float = 1e-7
     tick_s: float = 0.05
     swap_block_s: float = -1.0
+    segments: int = 0
+    group_blocks: int = 1
+    cut_s: float = 0.0
+    swap_group_s: float = 0.0
 
 
 def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving:
@@ -79,8 +87,17 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
     """
     _check_host(cost, limits)
     _check_fit(requests, limits)
-    whole = ("block_tokens", "blocks", "max_running", "max_prefill", "max_output", "patience")
-    seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s")
+    whole = (
+        "block_tokens",
+        "blocks",
+        "max_running",
+        "max_prefill",
+        "max_output",
+        "patience",
+        "segments",
+        "group_blocks",
+    )
+    seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s", "cut_s", "swap_group_s")
     data = Serving(
         requests=requests,
         layers_s=np.array(cost.layers_s, dtype=np.float64),
@@ -96,10 +113,19 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
 
 
 def _check_host(cost: StepCost, limits: Limits) -> None:
-    for name in ("blocks", "block_tokens", "max_running", "max_prefill", "max_output", "patience", "tick_s"):
+    for name in (
+        "blocks",
+        "block_tokens",
+        "max_running",
+        "max_prefill",
+        "max_output",
+        "patience",
+        "tick_s",
+        "group_blocks",
+    ):
         if not (value := getattr(limits, name)) > 0:
             raise ValueError(f"{name} must be positive, got {value}")
-    for name in ("decision_s", "candidate_s"):
+    for name in ("decision_s", "candidate_s", "cut_s", "swap_group_s", "segments"):
         if not 0 <= (value := getattr(limits, name)) < np.inf:
             raise ValueError(f"{name} must be finite and not negative, got {value}")
     if limits.block_tokens & (limits.block_tokens - 1):
@@ -152,11 +178,16 @@ def on_host(requests: Requests, host: Host, horizon_s: float) -> Serving:
     ValueError
         As make_instance, and if the model does not fit the device.
     """
+    cost = step_cost(host.device, host.model, host.tp, engine=host.engine)
+    return make_instance(requests, cost, limits_of(host, horizon_s))
+
+
+def limits_of(host: Host, horizon_s: float) -> Limits:
+    """What fits on a known device beside a known model."""
     if not 0 < host.share <= 1:
         raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
     blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
-    cost = step_cost(host.device, host.model, host.tp, engine=host.engine)
-    return make_instance(requests, cost, Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output))
+    return Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output)
 
 
 @inlined
@@ -179,3 +210,10 @@ def unpack_cost(data: Serving) -> StepCost:
 def blocks_for(tokens: int, block_tokens: int) -> int:
     """Blocks that hold so many tokens."""
     return (tokens + block_tokens - 1) // block_tokens
+
+
+@inlined
+def swap_seconds(data: Serving, blocks: int) -> float:
+    """Moving so many blocks to the host or back: the copies issued, and the bytes."""
+    groups = blocks_for(blocks, data.limit[GROUP_BLOCKS])
+    return data.time_s[SWAP_BLOCK] * blocks + data.time_s[SWAP_GROUP] * groups

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from problems.problem import BadInstance, Instance
-from problems.serving._machine import Host, on_host
-from problems.serving._requests import make_requests
+from problems.serving._machine import Host, Serving, on_host
+from problems.serving._requests import Requests, make_requests
 
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, priority, "
@@ -19,8 +20,12 @@ _OPTIONAL = ("predicted_output", "priority", "ttft_slo_s", "tpot_slo_s")
 _PATIENCE_S = 600.0
 
 
-def read(path: Path) -> list[Instance]:
-    """Read a file, or all ``*.csv`` of a folder in order of name.
+def _plain(requests: Requests, host: Host) -> Serving:
+    return on_host(requests, host, float(requests.arrival_s[-1]) + _PATIENCE_S)
+
+
+def read(path: Path, build: Callable[[Requests, Host], Serving] = _plain) -> list[Instance]:
+    """Read a file, or all ``*.csv`` of a folder in order of name; ``build`` makes an instance of what stands there.
 
     Raises
     ------
@@ -28,14 +33,14 @@ def read(path: Path) -> list[Instance]:
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
     if not path.is_dir():
-        return [_read_file(path)]
+        return [_read_file(path, build)]
     files = sorted(path.glob("*.csv"))
     if not files:
         raise BadInstance(f"{path}: the folder holds no *.csv file")
-    return [_read_file(file) for file in files]
+    return [_read_file(file, build) for file in files]
 
 
-def _read_file(path: Path) -> Instance:
+def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instance:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -63,8 +68,7 @@ def _read_file(path: Path) -> Instance:
             columns[name].append(_number(f"{path}, line {k}", name, word))
     columns.setdefault("predicted_output", columns["output_tokens"])
     try:
-        requests = make_requests(**columns)
-        data = on_host(requests, host, float(requests.arrival_s[-1]) + _PATIENCE_S)
+        data = build(make_requests(**columns), host)
     except ValueError as error:
         raise BadInstance(f"{path}: {error}") from error
     return Instance(path.stem, str(host), data)
