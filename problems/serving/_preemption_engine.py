@@ -11,33 +11,49 @@ import numpy as np
 
 from problems._borrow import borrow
 from problems._jit import inlined, kernel
-from problems.serving._decisions import Chunk, Order, rank_queue, write
+from problems.serving._decisions import Chunk, Order, write
 from problems.serving._engine import Timeline, idle, next_arrival_s, prefill_share, timeline
-from problems.serving._engine_state import arrive, open_state
+from problems.serving._engine_state import State, arrive, open_state
 from problems.serving._engine_step import leap, mixed_step
 from problems.serving._log import step_entry, with_room
 from problems.serving._machine import BLOCK_TOKENS, HORIZON, MAX_RUNNING, PATIENCE, Serving, unpack_cost
 from problems.serving._preemption_look import Admit, Save, admit_displacing, make_room_saving, rank_prompts
-from problems.serving._preemption_steps import Cut, Simulation, open_step, precedes, resume, segmented_step
+from problems.serving._preemption_steps import Cut, Segmented, open_step, precedes, resume, segmented_step
 
 
 @inlined
-def _look(sim: Simulation, order: Order, admit: Admit, save: Save, log: np.ndarray) -> None:
+def _look(
+    data: Serving,
+    state: State,
+    step: Segmented,
+    order: Order,
+    admit: Admit,
+    save: Save,
+    theta: np.ndarray,
+    log: np.ndarray,
+) -> None:
     """Look at the queue, and rank the prompts that are being prefilled."""
-    data, cost, state, i = sim.data, sim.cost, sim.state, sim.i
-    server = state.server[i]
+    server = state.server[0]
     server.look, server.since = 0, 0
     if server.waiting > 0:
-        count = rank_queue(data, cost, state, i, order, sim.theta)
-        admit_displacing(sim, order, admit, save, log, count)
-    rank_prompts(sim, order, log)
+        admit_displacing(data, state, step, order, admit, save, theta, log)
+    rank_prompts(data, state, order, theta, log)
 
 
 @inlined
-def _compute(sim: Simulation, tokens: int, decode: bool, cut: Cut, log: np.ndarray) -> None:
+def _compute(
+    data: Serving,
+    state: State,
+    step: Segmented,
+    tokens: int,
+    decode: bool,
+    cut: Cut,
+    theta: np.ndarray,
+    log: np.ndarray,
+) -> None:
     """One step, or several of pure decoding; while a step stands aside, one by one."""
-    data, cost, state, i = sim.data, sim.cost, sim.state, sim.i
-    aside = sim.step.book[0].suspended == 1
+    i, cost = 0, unpack_cost(data)
+    aside = step.book[0].suspended == 1
     if state.server[i].prefilling == 0:
         until_s = -np.inf if aside else next_arrival_s(data, state, i)
         write(state, i, log, step_entry(0, 1, leap(data, cost, state, i, until_s)))
@@ -45,7 +61,7 @@ def _compute(sim: Simulation, tokens: int, decode: bool, cut: Cut, log: np.ndarr
         mixed_step(data, cost, state, i, tokens, decode)
         write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
     else:
-        segmented_step(sim, tokens, decode, cut, log)
+        segmented_step(data, state, step, tokens, decode, cut, theta, log)
 
 
 @kernel
@@ -55,7 +71,6 @@ def preemptive_batching(
     """Serve all requests, or as many as the horizon leaves time for."""
     opened, segments, data, i = open_state(instance, 1), open_step(instance), borrow(instance), 0
     state, step, cost = borrow(opened), borrow(segments), unpack_cost(data)
-    sim = Simulation(data, cost, state, i, step, theta)
     log = np.empty(8 * len(data.requests.arrival_s) + 64, np.int64)
     server, book, most = state.server[i], step.book[0], data.limit[MAX_RUNNING]
     while True:
@@ -64,19 +79,19 @@ def preemptive_batching(
             break
         log = with_room(log, server.logged, 2 * server.waiting + 3 * most + 8)
         if server.look == 1 or server.since >= data.limit[PATIENCE]:
-            _look(sim, order, admit, save, log)
+            _look(data, state, step, order, admit, save, theta, log)
         runs = server.decoding + server.prefilling > 0
         if not runs and book.suspended == 0:
             idle(data, state, i, log)
             continue
-        go_on = book.suspended == 1 and not (runs and precedes(sim, cut))
+        go_on = book.suspended == 1 and not (runs and precedes(data, state, step, cut, theta))
         tokens, decode = 0, False
         if not go_on:
             share = prefill_share(data, cost, state, i, chunk, theta)
             tokens = int(abs(share))
             decode = server.decoding > 0 and (share > 0.0 or tokens == 0)
             if decode:
-                make_room_saving(sim, order, save, log)
+                make_room_saving(data, state, order, save, theta, log)
                 decode = server.decoding > 0
                 tokens = min(tokens, server.prefill_left)
                 # The blocks that are missing are those of the step that was cut.
@@ -84,9 +99,9 @@ def preemptive_batching(
             if tokens == 0 and not decode:
                 tokens = min(data.limit[BLOCK_TOKENS], server.prefill_left)
         if go_on:
-            resume(sim, cut, log)
+            resume(data, state, step, cut, theta, log)
         else:
-            _compute(sim, tokens, decode, cut, log)
+            _compute(data, state, step, tokens, decode, cut, theta, log)
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
     assert segments.book[0].suspended == 0 or opened.server[0].finished < len(opened.request)
     return timeline(opened, log)

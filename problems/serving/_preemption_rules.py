@@ -25,6 +25,20 @@ def in_place_of_others(request: Request, server: Server, cache: Cache) -> float:
     return 2.0
 
 
+def short_ones_together(request: Request, server: Server, cache: Cache) -> float:
+    """Admit up to 2048 prompt tokens at a time, and a longer prompt alone, so that its step can be cut for others."""
+    if server.prefilling > 0.0 and server.prefill_left + request.prefill_left > 2048.0:
+        return -1.0
+    return 1.0 if cache.needed + 0.01 * server.capacity <= server.free else -1.0
+
+
+def classes_apart(request: Request, server: Server, cache: Cache) -> float:
+    """Admit best effort only where no prompt is in progress, and urgent requests in place of others if need be."""
+    if request.priority > 0.0 and server.prefilling > 0.0:
+        return -1.0
+    return 2.0
+
+
 def by_class(request: Request, server: Server) -> float:
     """The most urgent class first, and in it who came first."""
     return 1e6 * request.priority - request.waiting
@@ -111,7 +125,7 @@ RULES = (
         "FlowPrefill: least slack first, steps cut",
         _FLOW,
         order=earliest_feasible_deadline,
-        admit=if_it_fits,
+        admit=short_ones_together,
         chunk=whole_prompts,
         cut=earlier_deadline,
     ),
@@ -120,6 +134,7 @@ RULES = (
         "QLLM: urgent class first, steps cut",
         _QLLM,
         order=by_class,
+        admit=classes_apart,
         chunk=whole_prompts,
         cut=more_urgent_class,
     ),

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._hardware.step_cost import StepCost
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._decisions import held_tokens, running, write
@@ -21,7 +20,7 @@ from problems.serving._engine_state import State, arrive, describe_request
 from problems.serving._engine_step import begin_mixed, end_mixed, join
 from problems.serving._log import CUT, RESUME, more, step_entry
 from problems.serving._machine import CUT as CUT_COST
-from problems.serving._machine import MAX_RUNNING, SEGMENTS, Serving
+from problems.serving._machine import MAX_RUNNING, SEGMENTS, Serving, unpack_cost
 from problems.serving._preemption_views import Step
 from problems.serving._views import NO_PROMISE_S, Request
 
@@ -54,17 +53,6 @@ class Segmented(NamedTuple):
     prefilling: np.ndarray  # (max_running,) int32
 
 
-class Simulation(NamedTuple):
-    """What all decisions of a simulation need at hand."""
-
-    data: Serving
-    cost: StepCost
-    state: State
-    i: int  # server
-    step: Segmented
-    theta: np.ndarray  # parameters of the rule
-
-
 @kernel
 def open_step(data: Serving) -> Segmented:
     """No step."""
@@ -73,9 +61,8 @@ def open_step(data: Serving) -> Segmented:
 
 
 @kernel
-def _describe_step(sim: Simulation, now_s: float, ran_s: float) -> Step:
+def _describe_step(data: Serving, state: State, step: Segmented, now_s: float, ran_s: float) -> Step:
     """All that hooks see of a step that has run for so long since it was last begun."""
-    data, state, step = sim.data, sim.state, sim.step
     book, slack, priority = step.book[0], NO_PROMISE_S, np.inf
     for p in range(book.prefilling):
         seen = describe_request(data, state, step.prefilling[p], now_s, 0)
@@ -93,22 +80,24 @@ def _describe_step(sim: Simulation, now_s: float, ran_s: float) -> Step:
 
 
 @inlined
-def _goes_before(sim: Simulation, r: int, held: int, now_s: float, seen: Step, cut: Cut) -> bool:
-    verdict = cut(describe_request(sim.data, sim.state, r, now_s, held), seen, sim.theta)
+def _goes_before(
+    data: Serving, state: State, r: int, held: int, now_s: float, seen: Step, cut: Cut, theta: np.ndarray
+) -> bool:
+    verdict = cut(describe_request(data, state, r, now_s, held), seen, theta)
     if not math.isfinite(verdict):
         raise NonFiniteScore("cut returned NaN or an infinity")
     return bool(verdict > 0.0)
 
 
 @kernel
-def precedes(sim: Simulation, cut: Cut) -> bool:
+def precedes(data: Serving, state: State, step: Segmented, cut: Cut, theta: np.ndarray) -> bool:
     """Whether a request that runs goes before the step that was cut."""
-    data, state, i = sim.data, sim.state, sim.i
+    i = 0
     server = state.server[i]
-    seen = _describe_step(sim, server.now_s, 0.0)
+    seen = _describe_step(data, state, step, server.now_s, 0.0)
     for p in range(server.decoding + server.prefilling):
         r = running(state, i, p)
-        if _goes_before(sim, r, held_tokens(data, state, r), server.now_s, seen, cut):
+        if _goes_before(data, state, r, held_tokens(data, state, r), server.now_s, seen, cut, theta):
             return True
     return False
 
@@ -123,9 +112,9 @@ def _boundary(start_s: float, lead_s: float, segment_s: float, until_s: float) -
 
 
 @kernel
-def _run(sim: Simulation, cut: Cut, log: np.ndarray) -> bool:
+def _run(data: Serving, state: State, step: Segmented, cut: Cut, theta: np.ndarray, log: np.ndarray) -> bool:
     """Let time pass until the step ends, or is cut for someone who has arrived; whether it has ended."""
-    data, state, i, step = sim.data, sim.state, sim.i, sim.step
+    i = 0
     server, book = state.server[i], step.book[0]
     start_s, lead_s = server.now_s, server.debt_s
     end_s = start_s + (book.left_s + lead_s)
@@ -137,9 +126,9 @@ def _run(sim: Simulation, cut: Cut, log: np.ndarray) -> bool:
             break
         server.now_s, first, goes_before = boundary_s, server.arrived, False
         arrive(data, state, i)
-        seen = _describe_step(sim, boundary_s, boundary_s - start_s)
+        seen = _describe_step(data, state, step, boundary_s, boundary_s - start_s)
         for r in range(first, server.arrived):
-            goes_before = goes_before or _goes_before(sim, r, 0, boundary_s, seen, cut)
+            goes_before = goes_before or _goes_before(data, state, r, 0, boundary_s, seen, cut, theta)
         if goes_before:
             book.done_s += boundary_s - start_s
             book.left_s = end_s - boundary_s
@@ -152,9 +141,9 @@ def _run(sim: Simulation, cut: Cut, log: np.ndarray) -> bool:
 
 
 @inlined
-def _note(sim: Simulation, tokens: int, decode: bool) -> None:
+def _note(state: State, step: Segmented, tokens: int, decode: bool) -> None:
     """Note who is in the step to come."""
-    state, i, step = sim.state, sim.i, sim.step
+    i = 0
     server, book = state.server[i], step.book[0]
     book.decode, book.decoding, book.prefilling = 0, 0, 0
     if decode:
@@ -168,9 +157,9 @@ def _note(sim: Simulation, tokens: int, decode: bool) -> None:
 
 
 @inlined
-def _suspend(sim: Simulation) -> None:
+def _suspend(state: State, step: Segmented) -> None:
     """Take the requests of the step aside."""
-    state, i, step = sim.state, sim.i, sim.step
+    i = 0
     server, book = state.server[i], step.book[0]
     book.suspended, book.context, book.prefill_left = 1, 0, 0
     if book.decode == 1:
@@ -184,24 +173,33 @@ def _suspend(sim: Simulation) -> None:
 
 
 @kernel
-def segmented_step(sim: Simulation, tokens: int, decode: bool, cut: Cut, log: np.ndarray) -> None:
+def segmented_step(
+    data: Serving,
+    state: State,
+    step: Segmented,
+    tokens: int,
+    decode: bool,
+    cut: Cut,
+    theta: np.ndarray,
+    log: np.ndarray,
+) -> None:
     """Run a step that prefills, and may be cut."""
-    data, state, i, book = sim.data, sim.state, sim.i, sim.step.book[0]
-    _note(sim, tokens, decode)
-    book.left_s, book.done_s = begin_mixed(data, sim.cost, state, i, tokens, decode), 0.0
+    i, book = 0, step.book[0]
+    _note(state, step, tokens, decode)
+    book.left_s, book.done_s = begin_mixed(data, unpack_cost(data), state, i, tokens, decode), 0.0
     book.segments = data.limit[SEGMENTS]
     book.segment_s = book.left_s / book.segments
     write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
-    if _run(sim, cut, log):
+    if _run(data, state, step, cut, theta, log):
         end_mixed(data, state, i, decode)
     else:
-        _suspend(sim)
+        _suspend(state, step)
 
 
 @kernel
-def _change_places(sim: Simulation) -> None:
+def _change_places(state: State, step: Segmented) -> None:
     """Those who stood aside are the batch, and the batch stands aside."""
-    state, i, step = sim.state, sim.i, sim.step
+    i = 0
     server, book = state.server[i], step.book[0]
     for p in range(max(server.decoding, book.decoding)):
         state.decoding[i, p], step.decoding[p] = step.decoding[p], state.decoding[i, p]
@@ -214,15 +212,15 @@ def _change_places(sim: Simulation) -> None:
 
 
 @kernel
-def resume(sim: Simulation, cut: Cut, log: np.ndarray) -> None:
+def resume(data: Serving, state: State, step: Segmented, cut: Cut, theta: np.ndarray, log: np.ndarray) -> None:
     """Go on with the step that was cut; when it ends, its requests stand before those that ran meanwhile."""
-    data, state, i, step = sim.data, sim.state, sim.i, sim.step
+    i = 0
     server, book = state.server[i], step.book[0]
     write(state, i, log, more(RESUME, 0))
     server.debt_s += data.time_s[CUT_COST]
-    if not _run(sim, cut, log):
+    if not _run(data, state, step, cut, theta, log):
         return
-    _change_places(sim)
+    _change_places(state, step)
     end_mixed(data, state, i, book.decode == 1)
     for p in range(book.decoding):
         join(data, state, i, step.decoding[p])
