@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._jit import inlined, kernel
+from problems.serving._ledger_service import OUTPUT_WEIGHT, Service, open_service
 from problems.serving._machine import BLOCK_TOKENS, GROUP_BLOCKS, MAX_RUNNING, SWAP_BLOCK, SWAP_GROUP, Serving
 
 TO_COME, WAITING, RUNNING, DONE = 0, 1, 2, 3
@@ -64,6 +65,7 @@ class Ledger(NamedTuple):
     book: np.ndarray  # (1,) BOOK
     running: np.ndarray  # (max_running,) int64, in order of admission
     gap_s: np.ndarray  # (gaps,) float64, times between tokens, of all requests; or empty: not kept
+    service: Service
 
 
 class Load(NamedTuple):
@@ -85,7 +87,8 @@ def open_ledger(data: Serving, keep_gaps: bool) -> Ledger:
         job[r].first_s = np.inf
         job[r].finish_s = np.inf
     gaps = data.requests.output_tokens.sum() if keep_gaps else 0
-    return Ledger(job, np.zeros(1, BOOK), np.empty(data.limit[MAX_RUNNING], np.int64), np.empty(gaps))
+    running = np.empty(data.limit[MAX_RUNNING], np.int64)
+    return Ledger(job, np.zeros(1, BOOK), running, np.empty(gaps), open_service(data))
 
 
 @inlined
@@ -132,6 +135,8 @@ def load(data: Serving, ledger: Ledger) -> Load:
 def start(data: Serving, ledger: Ledger, r: int) -> None:
     """A waiting request joins the batch."""
     book, job = ledger.book[0], ledger.job[r]
+    if len(ledger.service.given) > 0:
+        ledger.service.waiting[data.requests.tenant[r]] -= 1
     if job.swapped == 1:
         book.debt_s += moving_s(data, job.cached)
         job.swapped = 0
@@ -152,6 +157,8 @@ def stop(data: Serving, ledger: Ledger, r: int, swap: bool) -> None:
             kept += 1
     book.running = kept
     book.waiting += 1
+    if len(ledger.service.given) > 0:
+        ledger.service.waiting[data.requests.tenant[r]] += 1
     book.changed = 1
     job.status = WAITING
     job.preemptions += 1
@@ -167,6 +174,8 @@ def emit(data: Serving, ledger: Ledger, r: int) -> None:
     """A request puts out a token now."""
     book, job = ledger.book[0], ledger.job[r]
     job.generated += 1
+    if len(ledger.service.given) > 0:
+        ledger.service.given[data.requests.tenant[r]] += OUTPUT_WEIGHT
     if job.generated == 1:
         job.first_s = book.now_s
     else:

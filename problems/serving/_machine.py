@@ -20,7 +20,8 @@ MAX_OUTPUT = 4  # tokens that a request may generate: known to schedulers
 PATIENCE = 5  # iterations of pure decoding after which a waiting queue is looked at again
 SEGMENTS = 6  # parts of a step with prompts, at whose ends it may be cut; 0: requests are only preempted for blocks
 GROUP_BLOCKS = 7  # contiguous blocks that one copy moves
-LIMITS = 8
+POOL = 8  # tokens of shared prefixes that are kept beside the blocks; negative: requests have no clients
+LIMITS = 9
 
 # Entries of Serving.time_s
 HORIZON = 0  # nothing starts from then on
@@ -75,6 +76,7 @@ class Limits(NamedTuple):
     group_blocks: int = 1
     cut_s: float = 0.0
     swap_group_s: float = 0.0
+    pool: int = -1
 
 
 def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving:
@@ -96,6 +98,7 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
         "patience",
         "segments",
         "group_blocks",
+        "pool",
     )
     seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s", "cut_s", "swap_group_s")
     data = Serving(
@@ -139,6 +142,10 @@ def _check_host(cost: StepCost, limits: Limits) -> None:
 
 
 def _check_fit(requests: Requests, limits: Limits) -> None:
+    for i in np.flatnonzero((requests.tenant < 0) & (limits.pool >= 0))[:1]:
+        raise ValueError(
+            f"tenant must not be negative where clients share a server, got {requests.tenant[i]} at request {i}"
+        )
     last = requests.arrival_s[-1]
     if not last < limits.horizon_s < np.inf:
         raise ValueError(f"horizon_s must be after the last arrival at {last}, got {limits.horizon_s}")

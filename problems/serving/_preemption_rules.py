@@ -112,8 +112,9 @@ def _rule(
     cut: Cut = never,
     save: Save = recompute,
 ) -> Baseline:
-    hooks = {"order": order, "admit": admit, "chunk": chunk, "cut": cut, "save": save}
-    return Baseline(name, title, citation, hooks=hooks)
+    return Baseline(
+        name, title, citation, hooks={"order": order, "admit": admit, "chunk": chunk, "cut": cut, "save": save}
+    )
 
 
 RULES = (

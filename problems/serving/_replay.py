@@ -16,6 +16,7 @@ from problems._jit import inlined, kernel
 from problems.problem import Infeasible
 from problems.serving._engine import Timeline
 from problems.serving._ledger import RUNNING, WAITING, Ledger, held, load, open_ledger, start, stop
+from problems.serving._ledger_service import GAP, HITS, compare, find_prefix
 from problems.serving._log import ADMIT, CODE_MASK, EVICT, KIND_BITS, RESUME, SWAP, WAIT, subject
 from problems.serving._machine import (
     BLOCKS,
@@ -25,6 +26,7 @@ from problems.serving._machine import (
     LONGEST_WAIT,
     MAX_RUNNING,
     PATIENCE,
+    POOL,
     SEGMENTS,
     SWAP_BLOCK,
     TICK,
@@ -58,6 +60,8 @@ class Replay(NamedTuple):
     generated: np.ndarray  # (n,) int64, tokens put out
     now_s: float  # when the replay ended,
     arrived: int  # and how many requests had arrived
+    service_gap: float  # tokens, see _ledger_service.py
+    hits: float  # prompt tokens that were cached
 
 
 @inlined
@@ -65,6 +69,7 @@ def _arrive(data: Serving, ledger: Ledger) -> None:
     """Queue what has come, and see whether the server looks at its queue now."""
     book = ledger.book[0]
     join_queue(data, ledger)
+    compare(ledger.service)
     book.looks = 0
     if book.changed == 1 or book.pure >= data.limit[PATIENCE]:
         book.changed, book.pure = 0, 0
@@ -94,8 +99,21 @@ def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
         if book.running == data.limit[MAX_RUNNING] or used > data.limit[BLOCKS]:
             return FULL
         start(data, ledger, book.request)
+        if data.limit[POOL] >= 0:
+            _begin_behind_prefix(data, ledger, book.request)
         book.entry += 1
     return FINE
+
+
+@inlined
+def _begin_behind_prefix(data: Serving, ledger: Ledger, r: int) -> None:
+    """An admitted request finds some of its prompt cached; the rest counts as service, but only once."""
+    job, service = ledger.job[r], ledger.service
+    job.cached = find_prefix(data, service, r)
+    service.total[HITS] += job.cached
+    if job.preemptions == 0:
+        service.given[data.requests.tenant[r]] += job.target - job.cached
+    compare(service)
 
 
 @inlined
@@ -171,8 +189,10 @@ def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
         preemptions[r] = opened.job[r].preemptions
         generated[r] = opened.job[r].generated
     book, gaps = opened.book[0], opened.gap_s[: opened.book[0].gaps].copy()
-    times = (first, finish, gap)
-    return Replay(broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come)
+    times, shares = (first, finish, gap), (opened.service.total[GAP], opened.service.total[HITS])
+    return Replay(
+        broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come, *shares
+    )
 
 
 def verify(data: Serving, solution: Timeline) -> None:

@@ -44,6 +44,8 @@ def join_queue(data: Serving, ledger: Ledger) -> None:
     while book.come < len(arrival_s) and arrival_s[book.come] <= book.now_s:
         ledger.job[book.come].status = WAITING
         book.waiting += 1
+        if len(ledger.service.given) > 0:
+            ledger.service.waiting[data.requests.tenant[book.come]] += 1
         book.wait_s = 0.0
         book.come += 1
         book.changed = 1
