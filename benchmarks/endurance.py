@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
+from evaluators.sandbox.limits import Limits
 
 _PROBLEM = "shop/job_shop"
 _INSTANCE = "3 3\n0 3 1 2 2 2\n0 2 2 1 1 4\n1 4 2 3 0 1\n"

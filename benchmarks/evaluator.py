@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators.canonical import canonical_hash
+from evaluators.admission.canonical import canonical_hash
 from evaluators.evaluator import Evaluator
-from evaluators.limits import available_cores
 from evaluators.outcome import Ok, Outcome, Rejected
+from evaluators.sandbox.limits import available_cores
 from evolve.program import Candidate, Program
 from evolve.proposers.genetic import GeneticProposer
 from evolve.proposers.proposer import EditRefused

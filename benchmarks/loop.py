@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluators.admission.policy import admit
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Ok, Outcome
-from evaluators.policy import admit
 from evolve.config import RunConfig
 from evolve.loop import Search, Status
 from evolve.session import prepare

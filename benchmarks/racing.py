@@ -34,9 +34,9 @@ from scipy import stats
 
 import evolve
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import Dropped, Ok
 from evaluators.racing import Plan, Race, is_worse, plan
+from evaluators.sandbox.limits import Limits
 from evolve.store import Store
 from problems import registry
 from problems.machine._potts_van_wassenhove import Suite, draw

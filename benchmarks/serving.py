@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.compile import CompiledProgram, compile_hooks, simulator
+from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulator
 from problems import registry
 from problems.serving._batching_suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
 from problems.serving._engine_state import REQUEST

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import defaultdict
 
-from evaluators.compile import compile_hooks, simulator
+from evaluators.compiler.compile import compile_hooks, simulator
 from problems import registry
 
 REPEATS = 5

@@ -21,13 +21,13 @@ import numpy as np
 
 import evolve
 from evaluators import racing, tuning
+from evaluators.admission.literals import with_parameters
+from evaluators.admission.parameters import parameters, with_values
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
-from evaluators.literals import with_parameters
 from evaluators.optimisers import OPTIMISERS
 from evaluators.outcome import Ok
-from evaluators.parameters import parameters, with_values
 from evaluators.racing import Plan
+from evaluators.sandbox.limits import Limits
 from evolve.store import Store
 from problems import registry
 from problems.problem import Problem

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluators import wire
 from evaluators.evaluator import Evaluator
-from evaluators.executor import Ended
 from evaluators.outcome import Anticipative, Crashed, Failure, NonDeterministic, Ok, OutOfMemory, TimedOut
+from evaluators.processes import wire
+from evaluators.processes.executor import Ended
 from problems import problem as contract
 from problems.problem import Problem
 
 if TYPE_CHECKING:
-    from evaluators.worker import Order, Prepared
+    from evaluators.processes.worker import Order, Prepared
 
 # Permutations of the hidden information per probe: each cuts the run at a time of its own.
 DRAWS = 4
@@ -175,7 +175,7 @@ def _difference(problem: Problem, first: Ok, again: Ok | Failure) -> str:
 
 def resimulate(message: str, order: Order, prepared: Prepared) -> bytes:
     """Solve the probes, or what came in their place."""
-    from evaluators.compile import compile_hooks
+    from evaluators.compiler.compile import compile_hooks
 
     asked = json.loads(message)
     sealed_at_s = time.monotonic()

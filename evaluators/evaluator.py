@@ -14,16 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from evaluators import seal, wire
-from evaluators.channel import Talk
-from evaluators.executor import Ended, Executor, ExecutorLost, MakeExecutor
-from evaluators.limits import Limits, available_cores
-from evaluators.outcome import Crashed, Failure, Ok, Outcome, Rejected, TimedOut
-from evaluators.policy import Rejection, admit
+from evaluators.admission.policy import Rejection, admit
+from evaluators.compiler.compile import draft
+from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected, TimedOut
+from evaluators.processes import wire
+from evaluators.processes.channel import Talk
+from evaluators.processes.executor import Ended, Executor, ExecutorLost, MakeExecutor
+from evaluators.processes.zygote import LayersMissing, Zygote
 from evaluators.racing import Race
 from evaluators.referee import Referee
-from evaluators.scoring import score, solve_procedure
-from evaluators.zygote import LayersMissing, Zygote
+from evaluators.sandbox import seal
+from evaluators.sandbox.limits import Limits, available_cores
+from evaluators.scoring import examine, score, solve_procedure
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -63,7 +65,7 @@ class Evaluator:
     """
 
     # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
-    task = "evaluators.worker:evaluate"
+    task = "evaluators.processes.worker:evaluate"
 
     def __init__(  # every other is optional
         self,
@@ -119,7 +121,7 @@ class Evaluator:
         except ValueError as error:
             raise SandboxUnavailable(str(error)) from None
         try:
-            await zygote.start(self._loaded)
+            await asyncio.gather(zygote.start(self._loaded), self._warm_up())
         except LayersMissing as missing:
             layers = ", ".join(missing.args)
             raise SandboxUnavailable(
@@ -147,7 +149,6 @@ class Evaluator:
             "timeout_s": self.limits.timeout_s,
             "memory_bytes": self.limits.memory_bytes,
             "weak": self._weak,
-            "lowered": self._lowered,
         }
 
     def beside(self, kind: type[Kind]) -> Kind:
@@ -211,6 +212,20 @@ class Evaluator:
             # Within the slot: scoring uses a core too.
             return self._judge(ended, instances, asked_at_s, referee)
 
+    async def solve(self, source: str, split: str) -> list[Any] | Failure:
+        """The solutions themselves, verified, in the order of a split's instances; for explanations."""
+        if refusal := self.refusal(source):
+            return refusal
+        instances = self.instances(split)
+        await self._load(split)
+        async with self._slots:
+            ended = await self._run(source, split, False)
+            answer = ended if isinstance(ended, Failure) else self._answer(ended, len(instances))
+            if isinstance(answer, Failure):
+                return answer
+            found = examine(self.problem, instances, answer.solutions)
+            return found if isinstance(found, Infeasible) else list(answer.solutions)
+
     async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
         """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
         if refusal := self.refusal(source):
@@ -219,7 +234,9 @@ class Evaluator:
         async with self._slots:
             zygote = await self._running()
             try:
-                return await zygote.run(source, split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s)
+                return await zygote.run(
+                    self._message(source), split, probe=False, mode="losses", talk=talk, timeout_s=timeout_s
+                )
             except ExecutorLost:
                 return Crashed("run", "the zygote died while this program was tuned")
 
@@ -233,6 +250,15 @@ class Evaluator:
 
     def _admit(self, source: str) -> None:
         admit(source, self.problem)
+
+    def _message(self, source: str) -> str:
+        """What a worker is sent for a program."""
+        return draft(source, self.problem) if self._lowered and self.problem.hooks else source
+
+    async def _warm_up(self) -> None:
+        """Have numba write the operations of a first program, while the zygote gets ready."""
+        for rule in self.problem.rules[:1]:
+            self._message(rule.source)
 
     async def _load(self, split: str) -> None:
         """Have the zygote load a split, while nothing runs."""
@@ -249,13 +275,14 @@ class Evaluator:
         self, source: str, split: str, probe: bool, *, talk: Talk | None = None, referee: Referee | None = None
     ) -> Ended | Failure:
         """Run a program; if the zygote dies under it through no fault of its own, run it again."""
+        message = self._message(source)
         for _ in range(2):
             zygote = await self._running()
             try:
                 if referee is None:
-                    return await zygote.run(source, split, probe=probe, talk=talk)
+                    return await zygote.run(message, split, probe=probe, talk=talk)
                 race = functools.partial(referee.talk, layout=zygote.layout)
-                return await zygote.run(source, split, probe=probe, mode="blocks", talk=race)
+                return await zygote.run(message, split, probe=probe, mode="blocks", talk=race)
             except ExecutorLost as lost:
                 if lost.guilty:
                     return self._timed_out()
@@ -293,12 +320,7 @@ class Evaluator:
         raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
         if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
             return raced
-        if ended.code > 0 or not ended.answer:
-            return self._died(ended)
-        try:
-            answer = wire.decode(ended.answer, self.problem.solution, self._layout, len(instances))
-        except wire.BadAnswer as bad:
-            return Crashed("run", f"the worker's answer is malformed: {bad}")
+        answer = self._answer(ended, len(instances))
         if isinstance(answer, Failure):
             return answer
         received_at_s = time.monotonic()
@@ -313,6 +335,15 @@ class Evaluator:
             "score_s": time.monotonic() - received_at_s,
         }
         return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost, compiler=answer.compiler)
+
+    def _answer(self, ended: Ended, count: int) -> wire.Answer | Failure:
+        """What a worker wrote, with one solution per instance."""
+        if ended.code != 0 or ended.fate != "exited" or not ended.answer:
+            return self._died(ended)
+        try:
+            return wire.decode(ended.answer, self.problem.solution, self._layout, count)
+        except wire.BadAnswer as bad:
+            return Crashed("run", f"the worker's answer is malformed: {bad}")
 
 
 def _signal_name(number: int) -> str:

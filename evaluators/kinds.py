@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluators import policy, python_policy
+from evaluators.admission import policy, python_policy
 from evaluators.evaluator import Evaluator
 from problems.problem import Problem
 
@@ -17,7 +17,7 @@ def evaluator_of(problem: Problem) -> type[Evaluator]:
 
         return PythonEvaluator
     if problem.form == "task":
-        from evaluators.external import ExternalEvaluator
+        from evaluators.tasks.external import ExternalEvaluator
 
         return ExternalEvaluator
     return Evaluator
@@ -34,7 +34,7 @@ def admit(source: str, problem: Problem) -> None:
     if problem.form == "solve":
         python_policy.admit_program(source, problem)
     elif problem.form == "task":
-        from evaluators.external import admit_file
+        from evaluators.tasks.external import admit_file
 
         admit_file(source, problem)
     else:

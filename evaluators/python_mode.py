@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import frames, python_worker
-from evaluators.channel import Channel
+from evaluators import python_worker
+from evaluators.admission.python_policy import MODULES, admit_program
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import FAILURES, Crashed, Failure, Infeasible, Ok, Outcome, TimedOut
-from evaluators.python_policy import MODULES, admit_program
+from evaluators.processes import frames
+from evaluators.processes.channel import Channel
 from evaluators.racing import Race
+from evaluators.sandbox.limits import Limits
 from evaluators.scoring import score
 from problems.problem import Instance, Problem
 

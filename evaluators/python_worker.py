@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import frames
-from evaluators.worker import DESCRIPTOR, Order, live
+from evaluators.processes import frames
+from evaluators.processes.worker import DESCRIPTOR, Order, live
 
 __all__ = ["live", "prepare", "serve"]
 

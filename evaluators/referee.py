@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators import wire
-from evaluators.channel import Channel
 from evaluators.outcome import Crashed, Dropped, Failure, Ok, Outcome
+from evaluators.processes import wire
+from evaluators.processes.channel import Channel
 from evaluators.racing import Race, is_worse
 from evaluators.scoring import by_instance, examine, references, summarise
 from problems.problem import Instance, Problem

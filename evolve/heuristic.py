@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluators.admission.language import Rejection
 from evaluators.kinds import admit
-from evaluators.language import Rejection
 from evolve.errors import UserError
 from evolve.store import Store
 from problems import registry

@@ -133,10 +133,8 @@ class Search:
         if isinstance(candidate.outcome, Ok) and self.found.would_enter(candidate):
             outcome = await self._auditor.audit(candidate.program.source, "train", candidate.outcome)
             candidate = Candidate(candidate.program, outcome)
-        if isinstance(candidate.outcome, Rejected):
-            reservation.release()
-        else:
-            reservation.settle(evaluations=1)
+        tuning = self.attempts.tuned_for(candidate.program)
+        reservation.settle(evaluations=tuning + (not isinstance(candidate.outcome, Rejected)))
         await self._tell(candidate)
 
     async def _tell(self, candidate: Candidate) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
-Kind = Literal["explore", "combine", "refine", "tune", "simplify"]
+Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
 class Operator(NamedTuple):
@@ -25,6 +26,7 @@ class Operator(NamedTuple):
     kind: Kind
     parents: int
     doc: str
+    tuned: bool = False  # its child's constants are searched for by simulations before it is evaluated
 
 
 OPERATORS: dict[str, Operator] = {
@@ -38,7 +40,10 @@ OPERATORS: dict[str, Operator] = {
     "m1": Operator("refine", 1, "another form of the same program"),
     "reflect": Operator("refine", 1, "read the trace of the worst instances, mend what it shows"),
     "m2": Operator("tune", 1, "other constants"),
+    "tune": Operator("tune", 1, "other constants, found by simulations", tuned=True),
+    "expand": Operator("refine", 1, "a few more factors, their exponents found by simulations", tuned=True),
     "simplify": Operator("simplify", 1, "the same decisions in fewer terms"),
+    REPAIR: Operator("repair", 1, "keep the idea, change what kept the program from being admitted or compiled"),
     "m3": Operator("simplify", 1, "drop what serves the training instances only"),
 }
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import jinja2
 
-from evaluators import language, python_policy
+from evaluators.admission import language, python_policy
 from evaluators.outcome import Failure, Ok
 from evolve.errors import UserError
-from evolve.operators import OPERATORS
+from evolve.operators import OPERATORS, REPAIR
 from evolve.program import Candidate
 from evolve.strategies.strategy import Proposal
 from problems.problem import Objective, Problem, quantities
@@ -35,8 +35,8 @@ class BadTemplate(UserError):
 
 
 def operators() -> tuple[str, ...]:
-    """Those that have a template, in the order of their table."""
-    return tuple(name for name in OPERATORS if (TEMPLATES / f"{name}.md").exists())
+    """Those that a strategy may be offered and have a template, in the order of their table."""
+    return tuple(name for name in OPERATORS if name != REPAIR and (TEMPLATES / f"{name}.md").exists())
 
 
 def check_templates(folder: Path) -> None:
@@ -93,6 +93,7 @@ def render(
         "parent": parent,
         "others": [candidate for candidate in others if isinstance(candidate.outcome, Ok)],
         "failures": [candidate for candidate in others if isinstance(candidate.outcome, Failure)],
+        "notes": proposal.notes,
         "protected": "# EVOLVE-BLOCK-START" in parent.program.source,
     }
     names = {"system": "system.md", "user": f"{proposal.operator}.md"}

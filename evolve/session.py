@@ -18,6 +18,7 @@ from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLMFatal
 from evolve.loop import Search, Status
+from evolve.operators import OPERATORS
 from evolve.parts import Parts, build_evaluator, prepare
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
@@ -189,7 +190,8 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             on_status=on_status,
         )
         await search.run()
-        store.set_meta("report", await report.assess(search))
+        if config.report:
+            store.set_meta("report", await report.assess(search))
         store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()
@@ -205,7 +207,7 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
         Naming the exploit and the way out.
     """
     # late: it imports the compiler
-    from evaluators import exploits
+    from evaluators.tasks import exploits
 
     assert isinstance(evaluator, exploits.ExternalEvaluator)
     first, *found = asyncio.run(exploits.throw(evaluator, all_of_them=not trusted))
@@ -226,6 +228,8 @@ def _spent(store: Store) -> dict[str, float]:
     outcomes = store.outcomes("train")
     baselines = {p.id for p in store.programs() if p.origin == "baseline"}
     evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
+    told = (p for p in store.programs() if p.parents and p.source and p.id in outcomes)
+    evaluations += (store.config.tuning or 0) * sum(OPERATORS[p.operator].tuned for p in told)
     totals = store.spend().values()
     input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {

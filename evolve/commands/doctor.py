@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from evaluators import doctor as probes
 from evaluators.outcome import Ok
+from evaluators.sandbox import doctor as probes
 from evolve import tables
 from evolve.commands.options import Json, WeakSandbox, load_problem, task_name
 from evolve.errors import UserError
@@ -50,7 +50,7 @@ def doctor(
 
 def _probe_task(folder: Path, json: bool, weak: bool) -> None:
     """Throw probes at a task's evaluator; exit code 3 if one is rewarded."""
-    from evaluators import exploits
+    from evaluators.tasks import exploits
 
     problem = load_problem(task_name(folder))
     findings = asyncio.run(exploits.throw(exploits.ExternalEvaluator(problem, allow_weak_sandbox=weak)))

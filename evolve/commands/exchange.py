@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from evaluators.kinds import evaluator_of
-from evaluators.limits import Limits
 from evaluators.outcome import Failure, Ok, Outcome
+from evaluators.sandbox.limits import Limits
 from evolve import heuristic, salvage, tables
 from evolve.archives.digest import exact, link
 from evolve.archives.pareto import ParetoArchive

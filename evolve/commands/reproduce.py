@@ -17,7 +17,7 @@ from problems.claims import Claim, Verdict
 from problems.problem import Baseline, Problem
 
 if TYPE_CHECKING:
-    from evaluators.compile import CompiledProgram
+    from evaluators.compiler.compile import CompiledProgram
 
 
 class Finding(NamedTuple):
@@ -59,14 +59,14 @@ def _choose(papers: Sequence[str]) -> list[tuple[Problem, Claim]]:
 @cache
 def _compiled(problem: str, source: str) -> CompiledProgram:
     # Here, not above: numba takes longer to import than the rest of the command.
-    from evaluators.compile import compile_hooks
+    from evaluators.compiler.compile import compile_hooks
 
     return compile_hooks(source, registry.load(problem))
 
 
 def _check(problem: Problem, claim: Claim) -> Finding:
     """Run the experiment; every solution in it is verified."""
-    from evaluators.compile import simulate
+    from evaluators.compiler.compile import simulate
 
     def solve(rule: Baseline, data: Any) -> Any:
         solution = simulate(problem, problem.default_decoder, data, _compiled(problem.name, rule.source))

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.optimisers import OPTIMISERS
+from evaluators.sandbox.limits import Limits
 from evolve import heuristic, tables, tuning
 from evolve.commands.options import Json, WeakSandbox, checked_decoder, load_problem
 from evolve.config import available_cores

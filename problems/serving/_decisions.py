@@ -17,7 +17,7 @@ from problems.serving._engine_state import (
     describe_request,
     describe_server,
 )
-from problems.serving._engine_step import count_crossings, place, preempt, swaps
+from problems.serving._engine_step import count_crossings, place, preempt
 from problems.serving._log import ADMIT, EVICT, about
 from problems.serving._machine import BLOCK_TOKENS, CANDIDATE, DECISION, MAX_RUNNING, Serving, blocks_for
 from problems.serving._views import Memory, Request, Server
@@ -43,7 +43,7 @@ def before(state: State, a: int, b: int) -> bool:
 
 
 @inlined
-def _sift(state: State, p: int, count: int) -> None:
+def sift(state: State, p: int, count: int) -> None:
     """Restore the heap of the first count of queue, whose entry p may be too large."""
     r = state.queue[p]
     while True:
@@ -64,7 +64,7 @@ def pop(state: State, count: int) -> int:
     """Take the first request out of a heap of count."""
     top = state.queue[0]
     state.queue[0] = state.queue[count - 1]
-    _sift(state, 0, count - 1)
+    sift(state, 0, count - 1)
     return int(top)
 
 
@@ -83,7 +83,7 @@ def rank_queue(data: Serving, cost: StepCost, state: State, i: int, order: Order
         count += 1
         r = state.request[r].next
     for p in range(count // 2 - 1, -1, -1):
-        _sift(state, p, count)
+        sift(state, p, count)
     return count
 
 
@@ -149,6 +149,6 @@ def make_room(
     count_crossings(data, state, i)
     while state.crossing[0] > server.free and server.decoding + server.prefilling > 1:
         victim = find_victim(data, cost, state, i, evict, theta)
-        preempt(data, state, i, victim, swaps(data))
+        preempt(data, state, i, victim)
         write(state, i, log, about(EVICT, victim))
         count_crossings(data, state, i)

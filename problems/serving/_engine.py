@@ -87,6 +87,7 @@ def prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: Ch
 
 @inlined
 def timeline(state: State, log: np.ndarray) -> Timeline:
+    """The solution that a state at the end and its log are."""
     n = len(state.request)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     for r in range(n):
@@ -128,7 +129,7 @@ def continuous_batching(
         if tokens == 0 and not decode:
             tokens = min(data.limit[BLOCK_TOKENS], server.prefill_left)
         if server.prefilling == 0:
-            steps = leap(data, cost, state, i, next_arrival_s(data, state, i))
+            steps = leap(data, cost, state, i, next_arrival_s(data, state, i), np.inf)
             write(state, i, log, step_entry(0, 1, steps))
         else:
             mixed_step(data, cost, state, i, tokens, decode)

@@ -70,7 +70,7 @@ def remove(running: np.ndarray, i: int, count: int, r: int) -> bool:
 
 
 @inlined
-def preempt(data: Serving, state: State, i: int, r: int, swap: bool) -> None:
+def leave_batch(data: Serving, state: State, i: int, r: int, swap: bool) -> None:
     """Take a running request out of the batch, to be swapped out or computed anew."""
     server, request, block = state.server[i], state.request[r], data.limit[BLOCK_TOKENS]
     server.free += blocks_for(request.context + request.prefill_left, block)
@@ -86,7 +86,19 @@ def preempt(data: Serving, state: State, i: int, r: int, swap: bool) -> None:
     elif request.context > 0:
         server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     request.preemptions += 1
-    enqueue(state, i, r, server.now_s)
+
+
+@inlined
+def take_out(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
+    leave_batch(data, state, i, r, data.time_s[SWAP_BLOCK] >= 0.0)
+
+
+@inlined
+def preempt(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch and let it queue again."""
+    take_out(data, state, i, r)
+    enqueue(state, i, r, state.server[i].now_s)
 
 
 @inlined
@@ -113,6 +125,7 @@ def finish(data: Serving, state: State, i: int, r: int) -> None:
     server, request = state.server[i], state.request[r]
     request.finish_s = request.last_token_s
     server.free += blocks_for(request.context, data.limit[BLOCK_TOKENS])
+    state.ended[server.finished % len(state.ended)] = r
     server.finished += 1
     server.finished_tokens += request.generated
     server.look = 1
@@ -165,11 +178,12 @@ def end_decode(data: Serving, state: State, i: int, steps: int, first_s: float, 
 
 
 @inlined
-def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float) -> int:
+def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float, end_by_s: float) -> int:
     """Decode until something changes; number of steps.
 
-    That is: a request finishes or arrives, a block is missing, the horizon is reached, or the
-    waiting queue is due for a look. What happens is what single steps would do, to the last digit.
+    That is: a request finishes or arrives, a block is missing, the horizon is reached, the waiting
+    queue is due for a look, or a step would end after end_by_s. What happens is what single steps
+    would do, to the last digit.
     """
     server, mask = state.server[i], data.limit[BLOCK_TOKENS] - 1
     most = 2**31
@@ -185,9 +199,12 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         needed = state.crossing[-steps & mask]
         if steps > 0 and needed > free:
             break
-        free -= needed
         before_s = now_s
-        now_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        after_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        if after_s > end_by_s:
+            break
+        now_s = after_s
+        free -= needed
         if steps == 0:
             first_s = now_s
             server.debt_s = 0.0
@@ -197,16 +214,11 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         context += count
         if steps >= most or now_s >= until_s:
             break
-    server.now_s, server.free, server.context = now_s, free, context
-    server.since += steps
-    end_decode(data, state, i, steps, first_s, longest_s)
+    if steps > 0:
+        server.now_s, server.free, server.context = now_s, free, context
+        server.since += steps
+        end_decode(data, state, i, steps, first_s, longest_s)
     return steps
-
-
-@inlined
-def swaps(data: Serving) -> bool:
-    """Whether the host, where no rule is asked, swaps out what is preempted."""
-    return bool(data.time_s[SWAP_BLOCK] >= 0.0)
 
 
 @inlined

@@ -165,7 +165,7 @@ def _step(data: Serving, cost: StepCost, state: State, theta: np.ndarray, log: n
         make_room(data, cost, state, i, _latest, theta, log)
         decode = server.decoding > 0
     if server.prefilling == 0:
-        steps = leap(data, cost, state, i, next_arrival_s(data, state, i))
+        steps = leap(data, cost, state, i, next_arrival_s(data, state, i), np.inf)
         write(state, i, log, step_entry(0, 1, steps))
     else:
         tokens = min(max(STEP_TOKENS - server.decoding, data.limit[BLOCK_TOKENS]), server.prefill_left)

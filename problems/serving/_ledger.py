@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._jit import inlined, kernel
-from problems.serving._ledger_service import OUTPUT_WEIGHT, Service, open_service
 from problems.serving._machine import BLOCK_TOKENS, GROUP_BLOCKS, MAX_RUNNING, SWAP_BLOCK, SWAP_GROUP, Serving
 
 TO_COME, WAITING, RUNNING, DONE = 0, 1, 2, 3
@@ -39,6 +38,8 @@ BOOK = np.dtype(
             ("now_s", np.float64),
             ("debt_s", np.float64),
             ("wait_s", np.float64),  # of an idle server that refuses what waits
+            ("next_s", np.float64),  # when the next request arrives
+            ("parked", np.int64),  # blocks that are held though no running request needs them now
             ("come", np.int64),
             ("done", np.int64),
             ("waiting", np.int64),
@@ -65,7 +66,6 @@ class Ledger(NamedTuple):
     book: np.ndarray  # (1,) BOOK
     running: np.ndarray  # (max_running,) int64, in order of admission
     gap_s: np.ndarray  # (gaps,) float64, times between tokens, of all requests; or empty: not kept
-    service: Service
 
 
 class Load(NamedTuple):
@@ -81,14 +81,13 @@ class Load(NamedTuple):
 @kernel
 def open_ledger(data: Serving, keep_gaps: bool) -> Ledger:
     """Nothing has arrived."""
-    job = np.zeros(len(data.requests.arrival_s), JOB)
+    job = np.zeros(len(data.requests.output_tokens), JOB)
     for r in range(len(job)):
         job[r].target = data.requests.prompt_tokens[r]
         job[r].first_s = np.inf
         job[r].finish_s = np.inf
     gaps = data.requests.output_tokens.sum() if keep_gaps else 0
-    running = np.empty(data.limit[MAX_RUNNING], np.int64)
-    return Ledger(job, np.zeros(1, BOOK), running, np.empty(gaps), open_service(data))
+    return Ledger(job, np.zeros(1, BOOK), np.empty(data.limit[MAX_RUNNING], np.int64), np.empty(gaps))
 
 
 @inlined
@@ -114,7 +113,7 @@ def held(data: Serving, ledger: Ledger, r: int) -> int:
 @inlined
 def load(data: Serving, ledger: Ledger) -> Load:
     """Sum up all that runs."""
-    used, short, decoding, context, to_prefill = 0, 0, 0, 0, 0
+    used, short, decoding, context, to_prefill = ledger.book[0].parked, 0, 0, 0, 0
     for k in range(ledger.book[0].running):
         r = ledger.running[k]
         job = ledger.job[r]
@@ -135,8 +134,6 @@ def load(data: Serving, ledger: Ledger) -> Load:
 def start(data: Serving, ledger: Ledger, r: int) -> None:
     """A waiting request joins the batch."""
     book, job = ledger.book[0], ledger.job[r]
-    if len(ledger.service.given) > 0:
-        ledger.service.waiting[data.requests.tenant[r]] -= 1
     if job.swapped == 1:
         book.debt_s += moving_s(data, job.cached)
         job.swapped = 0
@@ -148,7 +145,13 @@ def start(data: Serving, ledger: Ledger, r: int) -> None:
 
 
 @inlined
-def stop(data: Serving, ledger: Ledger, r: int, swap: bool) -> None:
+def stop(data: Serving, ledger: Ledger, r: int) -> None:
+    """A running request is preempted, and swapped out where the host says so."""
+    dismiss(data, ledger, r, data.time_s[SWAP_BLOCK] >= 0.0)
+
+
+@inlined
+def dismiss(data: Serving, ledger: Ledger, r: int, swap: bool) -> None:
     """A running request is preempted, and swapped out or forgotten."""
     book, job, kept = ledger.book[0], ledger.job[r], 0
     for k in range(book.running):
@@ -157,8 +160,6 @@ def stop(data: Serving, ledger: Ledger, r: int, swap: bool) -> None:
             kept += 1
     book.running = kept
     book.waiting += 1
-    if len(ledger.service.given) > 0:
-        ledger.service.waiting[data.requests.tenant[r]] += 1
     book.changed = 1
     job.status = WAITING
     job.preemptions += 1
@@ -174,8 +175,6 @@ def emit(data: Serving, ledger: Ledger, r: int) -> None:
     """A request puts out a token now."""
     book, job = ledger.book[0], ledger.job[r]
     job.generated += 1
-    if len(ledger.service.given) > 0:
-        ledger.service.given[data.requests.tenant[r]] += OUTPUT_WEIGHT
     if job.generated == 1:
         job.first_s = book.now_s
     else:

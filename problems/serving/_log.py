@@ -2,9 +2,6 @@
 
 Two low bits say what: a step, an admission, a preemption, or a wait. Above them stands the
 request; of a step, whether it decodes (1 bit), how often it is repeated (32 bits), and its prompt tokens.
-
-Where rules may preempt as they like, a wait with a code (3 bits) says more: a request is swapped out, or goes
-behind the other prompts; a step is cut after so many segments, or goes on.
 """
 
 from __future__ import annotations
@@ -14,10 +11,13 @@ import numpy as np
 from problems._jit import inlined
 
 STEP, ADMIT, EVICT, WAIT = 0, 1, 2, 3
-KIND_BITS, REPEAT_BITS = 2, 32
+KEEP = WAIT  # in place of waits, which servers of programs do not know
+KIND_BITS, REPEAT_BITS, NUMBER_BITS = 2, 32, 24
 REPEAT_SHIFT = KIND_BITS + 1
 PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
 
+# Where rules may preempt as they like, a wait with a code says more: a request is swapped out, or goes behind the
+# other prompts; a step is cut after so many segments, or goes on.
 SWAP, RANK, CUT, RESUME = 1, 2, 3, 4
 CODE_BITS = 3
 CODE_MASK = (1 << CODE_BITS) - 1
@@ -39,6 +39,12 @@ def subject(entry: int) -> int:
 def about(kind: int, r: int) -> int:
     """Entry for an admission or a preemption of request r."""
     return kind | (r << KIND_BITS)
+
+
+@inlined
+def keep_entry(r: int, milliseconds: int) -> int:
+    """Entry for the context of call r, which stays in the KV cache for so long."""
+    return KEEP | (r << KIND_BITS) | (milliseconds << (KIND_BITS + NUMBER_BITS))
 
 
 @inlined

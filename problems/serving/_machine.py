@@ -87,32 +87,39 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
     ValueError
         If a limit is not positive, a request can never fit, or the horizon comes before the last arrival.
     """
+    server = server_arrays(cost, limits)
+    check_fit(requests.arrival_s[-1], requests.prompt_tokens, requests.output_tokens, limits)
+    for i in np.flatnonzero((requests.tenant < 0) & (limits.pool >= 0))[:1]:
+        raise ValueError(
+            f"tenant must not be negative where clients share a server, got {requests.tenant[i]} at request {i}"
+        )
+    return Serving(requests, **server)
+
+
+def server_arrays(cost: StepCost, limits: Limits) -> dict[str, np.ndarray]:
+    """The fields of an instance that describe its server, frozen.
+
+    Raises
+    ------
+    ValueError
+        If a limit or a coefficient is impossible.
+    """
     _check_host(cost, limits)
-    _check_fit(requests, limits)
-    whole = (
-        "block_tokens",
-        "blocks",
-        "max_running",
-        "max_prefill",
-        "max_output",
-        "patience",
-        "segments",
-        "group_blocks",
-        "pool",
-    )
+    whole = ("block_tokens", "blocks", "max_running", "max_prefill", "max_output", "patience")
     seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s", "cut_s", "swap_group_s")
-    data = Serving(
-        requests=requests,
-        layers_s=np.array(cost.layers_s, dtype=np.float64),
-        head_s=np.array(cost.head_s, dtype=np.float64),
-        cost=np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
-        token_s=np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
-        limit=np.array([getattr(limits, name) for name in whole], dtype=np.int64),
-        time_s=np.array([getattr(limits, name) for name in seconds], dtype=np.float64),
-    )
-    for array in data[1:]:
+    arrays = {
+        "layers_s": np.array(cost.layers_s, dtype=np.float64),
+        "head_s": np.array(cost.head_s, dtype=np.float64),
+        "cost": np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
+        "token_s": np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
+        "limit": np.array(
+            [getattr(limits, name) for name in (*whole, "segments", "group_blocks", "pool")], dtype=np.int64
+        ),
+        "time_s": np.array([getattr(limits, name) for name in seconds], dtype=np.float64),
+    }
+    for array in arrays.values():
         array.setflags(write=False)
-    return data
+    return arrays
 
 
 def _check_host(cost: StepCost, limits: Limits) -> None:
@@ -141,21 +148,16 @@ def _check_host(cost: StepCost, limits: Limits) -> None:
         raise ValueError("a step must take time, got a step cost of zero")
 
 
-def _check_fit(requests: Requests, limits: Limits) -> None:
-    for i in np.flatnonzero((requests.tenant < 0) & (limits.pool >= 0))[:1]:
-        raise ValueError(
-            f"tenant must not be negative where clients share a server, got {requests.tenant[i]} at request {i}"
-        )
-    last = requests.arrival_s[-1]
+def check_fit(last: float, prompt_tokens: np.ndarray, output_tokens: np.ndarray, limits: Limits) -> None:
+    """Raise ValueError where what arrives last comes after the horizon, or a request can never fit."""
     if not last < limits.horizon_s < np.inf:
         raise ValueError(f"horizon_s must be after the last arrival at {last}, got {limits.horizon_s}")
-    for i in np.flatnonzero(requests.output_tokens > limits.max_output)[:1]:
+    for i in np.flatnonzero(output_tokens > limits.max_output)[:1]:
         raise ValueError(
-            f"output_tokens must be at most max_output = {limits.max_output}, got {requests.output_tokens[i]} at "
-            f"request {i}"
+            f"output_tokens must be at most max_output = {limits.max_output}, got {output_tokens[i]} at request {i}"
         )
     capacity = limits.blocks * limits.block_tokens
-    needed = requests.prompt_tokens + limits.max_output
+    needed = prompt_tokens + limits.max_output
     for i in np.flatnonzero(needed > capacity)[:1]:
         raise ValueError(
             f"prompt and longest output must fit the KV cache of {capacity} tokens, got {needed[i]} at request {i}: "
@@ -190,11 +192,27 @@ def on_host(requests: Requests, host: Host, horizon_s: float) -> Serving:
 
 
 def limits_of(host: Host, horizon_s: float) -> Limits:
-    """What fits on a known device beside a known model."""
+    """What fits on a known device beside a known model.
+
+    Raises
+    ------
+    ValueError
+        As blocks_on.
+    """
+    return Limits(blocks=blocks_on(host), horizon_s=horizon_s, max_output=host.max_output)
+
+
+def blocks_on(host: Host) -> int:
+    """Blocks of 16 tokens that a host's KV cache holds.
+
+    Raises
+    ------
+    ValueError
+        If the model does not fit the device, or the share is impossible.
+    """
     if not 0 < host.share <= 1:
         raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
-    blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
-    return Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output)
+    return int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
 
 
 @inlined

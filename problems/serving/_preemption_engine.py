@@ -56,7 +56,7 @@ def _compute(
     aside = step.book[0].suspended == 1
     if state.server[i].prefilling == 0:
         until_s = -np.inf if aside else next_arrival_s(data, state, i)
-        write(state, i, log, step_entry(0, 1, leap(data, cost, state, i, until_s)))
+        write(state, i, log, step_entry(0, 1, leap(data, cost, state, i, until_s, np.inf)))
     elif aside or tokens == 0:
         mixed_step(data, cost, state, i, tokens, decode)
         write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))

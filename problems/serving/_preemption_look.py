@@ -11,8 +11,8 @@ from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._decisions import Order, before, find_victim, held_tokens, pop, rank_queue, running, write
-from problems.serving._engine_state import State, dequeue, describe_request, describe_server
-from problems.serving._engine_step import count_crossings, place, preempt
+from problems.serving._engine_state import State, dequeue, describe_request, describe_server, enqueue
+from problems.serving._engine_step import count_crossings, leave_batch, place
 from problems.serving._log import ADMIT, EVICT, RANK, SWAP, about, more
 from problems.serving._machine import BLOCK_TOKENS, MAX_RUNNING, Serving, blocks_for, swap_seconds, unpack_cost
 from problems.serving._preemption_steps import Segmented
@@ -45,7 +45,8 @@ def _dismiss(data: Serving, state: State, r: int, save: Save, theta: np.ndarray,
     verdict = save(seen, _describe_cache(data, state, r), theta)
     if not math.isfinite(verdict):
         raise NonFiniteScore("save returned NaN or an infinity")
-    preempt(data, state, i, r, verdict > 0.0)
+    leave_batch(data, state, i, r, verdict > 0.0)
+    enqueue(state, i, r, state.server[i].now_s)
     write(state, i, log, more(SWAP, r) if verdict > 0.0 else about(EVICT, r))
 
 

@@ -6,7 +6,7 @@ decided is taken from the log; times, memory and tokens are computed again.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,16 @@ from problems._hardware.step_cost import StepCost
 from problems._jit import inlined, kernel
 from problems.problem import Infeasible
 from problems.serving._engine import Timeline
-from problems.serving._ledger import RUNNING, WAITING, Ledger, held, load, open_ledger, start, stop
-from problems.serving._ledger_service import GAP, HITS, compare, find_prefix
+from problems.serving._ledger import (
+    RUNNING,
+    WAITING,
+    Ledger,
+    dismiss,
+    held,
+    load,
+    open_ledger,
+    start,
+)
 from problems.serving._log import ADMIT, CODE_MASK, EVICT, KIND_BITS, RESUME, SWAP, WAIT, subject
 from problems.serving._machine import (
     BLOCKS,
@@ -33,8 +41,19 @@ from problems.serving._machine import (
     Serving,
     unpack_cost,
 )
+from problems.serving._replay_cuts import code, follow_resume, follow_steps, join_queue
 from problems.serving._replay_look import follow_look
-from problems.serving._replay_rules import (
+from problems.serving._replay_service import (
+    GAP,
+    HITS,
+    Service,
+    compare,
+    count_output,
+    count_waiting,
+    find_prefix,
+    open_service,
+)
+from problems.serving._replay_steps import (
     AFTER,
     BROKEN,
     FINE,
@@ -42,8 +61,9 @@ from problems.serving._replay_rules import (
     NO_NEED,
     NO_WAIT,
     NOT_WAITING,
+    kind,
+    steps,
 )
-from problems.serving._replay_steps import code, follow_resume, follow_steps, join_queue, kind
 
 
 class Replay(NamedTuple):
@@ -60,16 +80,19 @@ class Replay(NamedTuple):
     generated: np.ndarray  # (n,) int64, tokens put out
     now_s: float  # when the replay ended,
     arrived: int  # and how many requests had arrived
-    service_gap: float  # tokens, see _ledger_service.py
+    service_gap: float  # tokens, see _replay_service.py
     hits: float  # prompt tokens that were cached
 
 
 @inlined
-def _arrive(data: Serving, ledger: Ledger) -> None:
+def _arrive(data: Serving, ledger: Ledger, service: Service) -> None:
     """Queue what has come, and see whether the server looks at its queue now."""
-    book = ledger.book[0]
+    book, before = ledger.book[0], ledger.book[0].come
     join_queue(data, ledger)
-    compare(ledger.service)
+    for r in range(before, book.come):
+        count_waiting(data, service, r, 1)
+    count_output(data, ledger, service)
+    compare(service)
     book.looks = 0
     if book.changed == 1 or book.pure >= data.limit[PATIENCE]:
         book.changed, book.pure = 0, 0
@@ -81,7 +104,7 @@ def _arrive(data: Serving, ledger: Ledger) -> None:
 
 
 @inlined
-def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+def _admissions(data: Serving, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow all admissions of a look."""
     book = ledger.book[0]
     if book.looks == 0:
@@ -100,15 +123,17 @@ def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
             return FULL
         start(data, ledger, book.request)
         if data.limit[POOL] >= 0:
-            _begin_behind_prefix(data, ledger, book.request)
+            _begin_behind_prefix(data, ledger, service, book.request)
         book.entry += 1
+    count_output(data, ledger, service)
     return FINE
 
 
 @inlined
-def _begin_behind_prefix(data: Serving, ledger: Ledger, r: int) -> None:
+def _begin_behind_prefix(data: Serving, ledger: Ledger, service: Service, r: int) -> None:
     """An admitted request finds some of its prompt cached; the rest counts as service, but only once."""
-    job, service = ledger.job[r], ledger.service
+    job = ledger.job[r]
+    count_waiting(data, service, r, -1)
     job.cached = find_prefix(data, service, r)
     service.total[HITS] += job.cached
     if job.preemptions == 0:
@@ -117,7 +142,7 @@ def _begin_behind_prefix(data: Serving, ledger: Ledger, r: int) -> None:
 
 
 @inlined
-def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+def _preemptions(data: Serving, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow all preemptions before a step."""
     book = ledger.book[0]
     while kind(ledger, log) == EVICT or code(ledger, log) == SWAP:
@@ -130,7 +155,8 @@ def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
         now = load(data, ledger)
         if now.used + now.short <= data.limit[BLOCKS]:
             return NO_NEED
-        stop(data, ledger, book.request, swap)
+        dismiss(data, ledger, book.request, swap)
+        count_waiting(data, service, book.request, 1)
         book.entry += 1
     return FINE
 
@@ -138,12 +164,11 @@ def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
 @inlined
 def _wait(data: Serving, ledger: Ledger) -> int:
     """Follow a wait of an idle server."""
-    book, arrival_s = ledger.book[0], data.requests.arrival_s
+    book = ledger.book[0]
     if book.running > 0 or book.waiting == 0:
         return NO_WAIT
-    until_s = arrival_s[book.come] if book.come < len(arrival_s) else np.inf
     book.wait_s = min(book.wait_s + data.time_s[TICK], LONGEST_WAIT * data.time_s[TICK])
-    book.now_s = min(book.now_s + book.wait_s, until_s)
+    book.now_s = min(book.now_s + book.wait_s, book.next_s)
     book.debt_s = 0.0
     book.changed = 1
     book.entry += 1
@@ -151,14 +176,14 @@ def _wait(data: Serving, ledger: Ledger) -> int:
 
 
 @inlined
-def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
+def _follow(data: Serving, cost: StepCost, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow a log to its end; the first broken rule."""
     book, broken = ledger.book[0], FINE
     while broken == FINE:
-        _arrive(data, ledger)
+        _arrive(data, ledger, service)
         if book.done == len(ledger.job) or book.now_s >= data.time_s[HORIZON]:
             return FINE if book.entry == len(log) else AFTER
-        broken = _admissions(data, ledger, log)
+        broken = _admissions(data, ledger, service, log)
         if broken == FINE:
             if book.running == 0 and book.waiting == 0:
                 book.now_s, book.debt_s = data.requests.arrival_s[book.come], 0.0
@@ -167,18 +192,20 @@ def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> i
             elif code(ledger, log) == RESUME:
                 broken = follow_resume(data, ledger, log)
             else:
-                broken = _preemptions(data, ledger, log)
-                if broken == FINE:
+                broken = _preemptions(data, ledger, service, log)
+                if broken == FINE and data.limit[SEGMENTS] > 0:
                     broken = follow_steps(data, cost, ledger, log)
+                elif broken == FINE:
+                    broken = steps(data, cost, ledger, log)
     return broken
 
 
 @kernel
 def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
     """Follow a log; the first broken rule ends it."""
-    opened, data = open_ledger(instance, keep_gaps), borrow(instance)
-    ledger = borrow(opened)
-    broken = _follow(data, unpack_cost(data), ledger, log)
+    opened, given, data = open_ledger(instance, keep_gaps), open_service(instance), borrow(instance)
+    ledger, service = borrow(opened), borrow(given)
+    broken = _follow(data, unpack_cost(data), ledger, service, log)
     n = len(opened.job)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     preemptions, generated = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -189,7 +216,7 @@ def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
         preemptions[r] = opened.job[r].preemptions
         generated[r] = opened.job[r].generated
     book, gaps = opened.book[0], opened.gap_s[: opened.book[0].gaps].copy()
-    times, shares = (first, finish, gap), (opened.service.total[GAP], opened.service.total[HITS])
+    times, shares = (first, finish, gap), (given.total[GAP], given.total[HITS])
     return Replay(
         broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come, *shares
     )
@@ -203,8 +230,21 @@ def verify(data: Serving, solution: Timeline) -> None:
     Infeasible
         Naming the entry of the log, or the request, and the rule.
     """
-    n = len(data.requests.arrival_s)
-    for name in ("first_token_s", "finish_s", "worst_gap_s"):
+    check_columns(len(data.requests.arrival_s), solution)
+    known = solution.log == WAIT
+    if data.limit[SEGMENTS] > 0:
+        known = (solution.log >> KIND_BITS) & CODE_MASK <= RESUME
+    for p in np.flatnonzero((solution.log < 0) | ((solution.log & 3 == WAIT) & ~known))[:1]:
+        raise Infeasible(f"log entry {p} is no entry of a log: {solution.log[p]}")
+    check_times(solution, replay(data, np.ascontiguousarray(solution.log), False))
+
+
+TIMES = ("first_token_s", "finish_s", "worst_gap_s")
+
+
+def check_columns(n: int, solution: Timeline) -> None:
+    """Raise Infeasible where a solution for n requests has another form."""
+    for name in TIMES:
         array = getattr(solution, name)
         if array.dtype != np.float64 or array.shape != (n,):
             raise Infeasible(
@@ -212,14 +252,13 @@ def verify(data: Serving, solution: Timeline) -> None:
             )
     if solution.log.dtype != np.int64 or solution.log.ndim != 1:
         raise Infeasible(f"log must be a list of int64, got {solution.log.dtype} of shape {solution.log.shape}")
-    codes = (solution.log >> KIND_BITS) & CODE_MASK
-    known = np.where(data.limit[SEGMENTS] > 0, codes <= RESUME, solution.log == WAIT)
-    for p in np.flatnonzero((solution.log < 0) | ((solution.log & 3 == WAIT) & ~known))[:1]:
-        raise Infeasible(f"log entry {p} is no entry of a log: {solution.log[p]}")
-    found = replay(data, np.ascontiguousarray(solution.log), False)
+
+
+def check_times(solution: Timeline, found: Any) -> None:
+    """Raise Infeasible where a replay broke a rule, or led to other times than those of the solution."""
     if found.broken != FINE:
         raise Infeasible(BROKEN[found.broken].format(entry=found.entry, request=found.request))
-    for name in ("first_token_s", "finish_s", "worst_gap_s"):
+    for name in TIMES:
         given, computed = getattr(solution, name), getattr(found, name)
         for r in np.flatnonzero(~(given == computed))[:1]:
             raise Infeasible(f"{name} of request {r} is {given[r]}, but the log leads to {computed[r]}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from problems._jit import inlined
-from problems.serving._ledger import RUNNING, WAITING, Ledger, load, start, stop
+from problems.serving._ledger import RUNNING, WAITING, Ledger, dismiss, load, start
 from problems.serving._log import ADMIT, EVICT, RANK, SWAP, subject
 from problems.serving._machine import BLOCKS, MAX_RUNNING, Serving
-from problems.serving._replay_rules import FINE, FULL, NO_NEED, NO_PROMPT, NOT_WAITING
-from problems.serving._replay_steps import code, kind
+from problems.serving._replay_cuts import code
+from problems.serving._replay_steps import FINE, FULL, NO_NEED, NO_PROMPT, NOT_WAITING, kind
 
 
 @inlined
@@ -50,5 +50,5 @@ def follow_look(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
             if special == RANK:
                 _move_back(ledger, r)
             else:
-                stop(data, ledger, r, special == SWAP)
+                dismiss(data, ledger, r, special == SWAP)
         book.entry += 1

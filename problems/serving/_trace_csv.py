@@ -48,7 +48,7 @@ def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instan
     host = Host("A100-80", "Llama-3.1-8B", max_output=2048)
     numbered = [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
     if numbered and numbered[0][1].startswith("#"):
-        host = _host(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
+        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
         del numbered[0]
     if len(numbered) < 2:
         raise BadInstance(f"{path}: the file holds no requests")
@@ -65,7 +65,7 @@ def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instan
         if len(words) != len(header):
             raise BadInstance(f"{path}, line {k}: {len(words)} values for {len(header)} columns")
         for name, word in zip(header, words, strict=True):
-            columns[name].append(_number(f"{path}, line {k}", name, word))
+            columns[name].append(number(f"{path}, line {k}", name, word))
     columns.setdefault("predicted_output", columns["output_tokens"])
     try:
         data = build(make_requests(**columns), host)
@@ -74,7 +74,8 @@ def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instan
     return Instance(path.stem, str(host), data)
 
 
-def _host(place: str, line: str, host: Host) -> Host:
+def host_of(place: str, line: str, host: Host) -> Host:
+    """The host that a first line names, instead of the given one in what it says."""
     for word in line[1:].split():
         name, _, value = word.partition("=")
         if name == "device":
@@ -86,13 +87,14 @@ def _host(place: str, line: str, host: Host) -> Host:
         elif name == "max_output" and value.isascii() and value.isdigit():
             host = host._replace(max_output=int(value))
         elif name == "share":
-            host = host._replace(share=_number(place, name, value))
+            host = host._replace(share=number(place, name, value))
         else:
             raise BadInstance(f"{place}: a host is given by device, model, tp, share and max_output, got {word!r}")
     return host
 
 
-def _number(place: str, name: str, word: str) -> float:
+def number(place: str, name: str, word: str) -> float:
+    """A number that is not NaN."""
     try:
         value = float(word)
     except ValueError:

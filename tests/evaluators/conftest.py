@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from arena import Arena, is_alive, make_arena
 
-from evaluators import namespaces
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import Outcome
-from evaluators.seal import landlock_version
+from evaluators.sandbox import namespaces
+from evaluators.sandbox.limits import Limits
+from evaluators.sandbox.seal import landlock_version
 
 KEY = "sk-planted-in-the-parent"
 
@@ -31,8 +31,8 @@ needs_sandbox = pytest.mark.skipif(landlock_version() == 0, reason="this kernel 
 
 def has_namespaces() -> bool:
     """Whether this kernel lets this user make them: tried in a process of its own."""
-    code = "from evaluators import namespaces; namespaces.enter(); namespaces.empty_root()"
-    root = str(Path(namespaces.__file__).parents[1])
+    code = "from evaluators.sandbox import namespaces; namespaces.enter(); namespaces.empty_root()"
+    root = str(Path(namespaces.__file__).parents[2])
     return subprocess.run([sys.executable, "-c", code], cwd=root, stderr=subprocess.DEVNULL).returncode == 0
 
 

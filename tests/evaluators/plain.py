@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluators import parameters
+from evaluators.admission import parameters
 
 _LIBM = ctypes.CDLL(None)
 
@@ -94,8 +94,8 @@ def power(base, exponent):
 
 
 def integer(value) -> int:
-    """Towards zero; what does not fit becomes the smallest integer (on x86-64)."""
-    return int(value) if abs(value) < 2.0**63 else -(2**63)
+    """Towards zero; NaN becomes 0, what does not fit the nearest integer that does."""
+    return 0 if math.isnan(value) else int(min(max(value, -(2**63)), 2**63 - 1))
 
 
 def largest(*values):

@@ -1,11 +1,12 @@
 """What the worker of a RawEvaluator does: run hostile Python after sealing, as no policy would."""
 
-from evaluators import wire, worker
+from evaluators.compiler.compile import DRAFTED
+from evaluators.processes import wire, worker
 
 
 def run(source, order, prepared):
     """Run the source; what it puts into found["program"] is then evaluated as usual."""
-    if source.startswith("def priority"):
+    if source.startswith(("def priority", DRAFTED)):
         return worker.evaluate(source, order, prepared)
     found = {"said": "", "program": ""}
     exec(source, {"found": found, "prepared": prepared, "order": order, "worker": worker, "wire": wire})

@@ -96,10 +96,14 @@ class Writer:
     def integer(self, depth: int) -> str:
         if depth == 0 or self.draw(st.integers(0, 2)) == 0:
             return self.pick(["0", "1", "2", "-3", "7", "N", *self.integers])
-        i = partial(self.integer, depth - 1)
-        match self.pick(["arith", "arith", "abs", "minmax", "if", "neg"]):
+        f, i = partial(self.float, depth - 1), partial(self.integer, depth - 1)
+        match self.pick(["arith", "arith", "int", "floor", "abs", "minmax", "if", "neg"]):
             case "arith":
                 return f"(N * {i()} {self.pick(['+', '-', '*', '//', '%'])} {i()})"
+            case "int":
+                return f"{self.pick(['int', 'round'])}({self.pick(FIELDS)})"
+            case "floor":
+                return f"math.{self.pick(['floor', 'ceil', 'trunc'])}({self.pick(FIELDS)} * {f()})"
             case "abs":
                 return f"abs({i()})"
             case "minmax":
@@ -163,7 +167,7 @@ class Writer:
                     lines += [f"{indent}else:", *self.block(indent + "    ", depth - 1, loop)]
                 return lines
             case "for":
-                bounds = self.pick(["3", "1, 4", "4, 0, -1"])
+                bounds = self.pick(["3", "1, 4", "4, 0, -1", "min(abs(int(job.weight)), 3)"])
                 name = f"i{depth}"
                 self.integers.append(name)
                 lines = [f"{indent}for {name} in range({bounds}):", *self.block(indent + "    ", depth - 1, True)]

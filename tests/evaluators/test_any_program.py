@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from one_machine import PROBLEM
 from programs import changed, disguised, programs
 
-from evaluators import warmup
-from evaluators.canonical import canonical_hash
+from evaluators.admission.canonical import canonical_hash
+from evaluators.admission.policy import Rejection, admit
+from evaluators.compiler import warmup
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import FAILURES, Failure, Ok
-from evaluators.policy import Rejection, admit
+from evaluators.sandbox.limits import Limits
 
 RULES = [rule.source for rule in PROBLEM.rules] + [warmup.source(PROBLEM)]
 PIECES = """\

@@ -16,7 +16,7 @@ from one_machine import PROBLEM as OFFLINE
 
 from evaluators import audit
 from evaluators.audit import Auditor, compare
-from evaluators.compile import compile_hooks, simulate
+from evaluators.compiler.compile import compile_hooks, simulate
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, Crashed, NonDeterministic, Ok, Outcome, TimedOut
 from problems.problem import Problem

@@ -9,7 +9,7 @@ from conftest import Driver, children, needs_sandbox
 from one_machine import PROBLEM
 
 from evaluators.evaluator import Evaluator
-from evaluators.namespaces import children as all_children
+from evaluators.sandbox.namespaces import children as all_children
 
 pytestmark = needs_sandbox
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from conftest import Driver, needs_sandbox
 
-from evaluators import launch
 from evaluators.outcome import Ok
+from evaluators.processes import launch
 
 pytestmark = needs_sandbox
 

@@ -19,8 +19,8 @@ from arena import PRIVATE_KEY, Arena
 from conftest import KEY, Driver, needs_sandbox
 from hostile_acts import ACTS, prelude
 
-from evaluators.external import ExternalEvaluator
 from evaluators.outcome import Ok, Outcome
+from evaluators.tasks.external import ExternalEvaluator
 from problems import registry
 
 pytestmark = needs_sandbox
@@ -129,7 +129,7 @@ TAMPERING = {
     ),
     "change the built-ins": "import builtins\nbuiltins.sum = lambda *a: 0.0\nbuiltins.len = lambda *a: 0\n",
     "forge an answer": (
-        "import os, sys\nf = sys.modules['evaluators.frames']\n"
+        "import os, sys\nf = sys.modules['evaluators.processes.frames']\n"
         "for d in range(3, 9):\n    try: os.write(d, f.pack(b'A', {'combined_score': 1e9}))\n    except OSError: pass\n"
     ),
     "overwrite the evaluator": (

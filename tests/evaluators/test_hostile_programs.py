@@ -13,8 +13,8 @@ from hostile_programs import AT_IMPORT, NATIVE, PROGRAMS, RULE, Program
 from one_machine import PROBLEM
 
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import Ok
+from evaluators.sandbox.limits import Limits
 
 pytestmark = needs_sandbox
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sequencing import EDD, MDD, PROBLEM
 
-from evaluators.limits import Limits
 from evaluators.outcome import Ok, Outcome
 from evaluators.python_mode import PythonEvaluator
+from evaluators.sandbox.limits import Limits
 
 pytestmark = needs_sandbox
 
@@ -106,7 +106,7 @@ def _programs(draw: st.DrawFn) -> str:
 
 
 # Frames as a program that has taken over its worker may write them.
-_WRITE = "import os\nfrom evaluators import frames\nORDER = frames.pack(b'A', list(range(12)))\n"
+_WRITE = "import os\nfrom evaluators.processes import frames\nORDER = frames.pack(b'A', list(range(12)))\n"
 
 # name: (program, kinds of outcome, what the reason matches)
 LIES = {
@@ -199,7 +199,7 @@ TAMPERING = {
     ),
     "patch numpy": "import numpy as np\nnp.cumsum = np.asarray = np.maximum = lambda *a, **k: 0\n",
     "patch the frames": (
-        "from evaluators import frames\nhonest = frames.pack\n"
+        "from evaluators.processes import frames\nhonest = frames.pack\n"
         "frames.unpack = lambda *a: None\nframes.BadFrame = ValueError\n"
     ),
     "patch the clocks": (

@@ -15,11 +15,11 @@ import pytest
 from conftest import Driver, children, is_alive, needs_sandbox
 from one_machine import PROBLEM
 
-from evaluators import namespaces, seal
 from evaluators.evaluator import Evaluator, SandboxUnavailable
-from evaluators.limits import Limits
 from evaluators.outcome import Ok
-from evaluators.zygote import ZygoteFailed
+from evaluators.processes.zygote import ZygoteFailed
+from evaluators.sandbox import namespaces, seal
+from evaluators.sandbox.limits import Limits
 
 pytestmark = needs_sandbox
 
@@ -165,7 +165,7 @@ def test_when_the_parent_is_killed_zygote_and_workers_die(tmp_path: Path, moment
             sys.path[:0] = {[path for path in sys.path if path]!r}
             from one_machine import PROBLEM
             from evaluators.evaluator import Evaluator
-            from evaluators.limits import Limits
+            from evaluators.sandbox.limits import Limits
 
             async def main():
                 async with Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=60.0)) as evaluator:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from evaluators.admission.parameters import Parameter
 from evaluators.optimisers import OPTIMISERS, Space
-from evaluators.parameters import Parameter
 
 
 def least(name, function, start, tries, seed=0):

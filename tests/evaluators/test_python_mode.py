@@ -10,9 +10,9 @@ from conftest import Driver, needs_sandbox
 from sequencing import EDD, MDD, PROBLEM
 
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import Ok
 from evaluators.python_mode import BadSolution, PythonEvaluator, solution
+from evaluators.sandbox.limits import Limits
 from problems import registry
 
 pytestmark = needs_sandbox

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from one_machine import PROBLEM
 
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import Crashed, Dropped, Infeasible, NonFinite, Ok, TimedOut
 from evaluators.racing import Plan, Race, bridge_boundary, is_worse, plan
+from evaluators.sandbox.limits import Limits
 from evolve.codec import dump_outcome, load_outcome
 from problems.problem import Instance, Objective
 
@@ -225,7 +225,7 @@ def test_many_races_at_once_do_not_mix_up(driver):
 
 
 def test_an_evaluator_runs_on_whatever_executor_it_is_given():
-    from evaluators.zygote import Zygote
+    from evaluators.processes.zygote import Zygote
 
     made = []
 

@@ -8,11 +8,11 @@ from conftest import children, needs_sandbox
 from one_machine import PROBLEM
 
 from evaluators import tuning
+from evaluators.admission.parameters import parameters
 from evaluators.evaluator import Evaluator
-from evaluators.limits import Limits
 from evaluators.outcome import CompileError, Crashed, NonFinite, Ok, TimedOut
-from evaluators.parameters import parameters
 from evaluators.racing import Plan
+from evaluators.sandbox.limits import Limits
 
 # Smith's rule for K = 1: optimal, so its gap is 0.
 POWER = """K = param(-3.0, low=-4.0, high=4.0)

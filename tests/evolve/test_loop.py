@@ -10,7 +10,7 @@ import pytest
 from tiny import job_shops
 
 import evolve
-from evaluators.canonical import canonical_hash
+from evaluators.admission.canonical import canonical_hash
 from evaluators.outcome import Anticipative, Ok
 from evolve import loop, parts, session
 from evolve.store import Store

@@ -9,7 +9,7 @@ from loopback import Loopback, say
 
 import evolve
 from evaluators.outcome import Ok
-from evaluators.seal import landlock_version
+from evaluators.sandbox.seal import landlock_version
 from evolve.store import Store
 
 pytestmark = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")

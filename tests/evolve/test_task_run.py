@@ -13,7 +13,7 @@ import pytest
 from loopback import Loopback, say
 
 from evaluators.outcome import Ok, Rejected
-from evaluators.seal import landlock_version
+from evaluators.sandbox.seal import landlock_version
 from evolve.store import Store
 
 pytestmark = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluators.parameters import parameters
+from evaluators.admission.parameters import parameters
 
 # ATC; about 1 is best for K.
 SPOILT = """import math

@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny import job_shops
 
-from evaluators import seal
+from evaluators.sandbox import seal
 
 needs_sandbox = pytest.mark.skipif(seal.landlock_version() == 0, reason="this kernel has no Landlock")
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from nosy import nosy
 
-from evaluators import audit, frames, kinds
-from evaluators.compile import CompiledProgram, compile_hooks, simulate
+from evaluators import audit, kinds
+from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulate
+from evaluators.processes import frames
 from problems import registry
 from problems.problem import BadInstance, Baseline, Infeasible, Instance, NonFiniteScore, Problem, quantities
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from evaluators.canonical import canonical_hash
+from evaluators.admission.canonical import canonical_hash
+from evaluators.admission.policy import admit
 from evaluators.outcome import Ok
-from evaluators.policy import admit
 from evolve.program import Candidate, Program
 from evolve.proposers._simplify import simplify
 from evolve.proposers._terms import ANY, NONNEGATIVE, POSITIVE, fact_of, parse_unit

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.compile import CompiledProgram, compile_hooks, simulate
+from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulate
 from problems.machine import total_tardiness
 from problems.machine._decomposition import least_total_tardiness
 from problems.machine.total_tardiness import PROBLEM, Job, Jobs, Machine, Schedule, lower_bounds, make_instance, verify

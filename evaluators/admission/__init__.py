@@ -1,0 +1,1 @@
+"""What a candidate may contain, and when two are the same program."""

@@ -1,0 +1,1 @@
+"""Admitted programs as native code: through numba, or straight to LLVM."""

@@ -1,0 +1,1 @@
+"""Tasks with their user's own evaluator, sealed like a candidate."""
