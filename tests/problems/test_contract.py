@@ -113,7 +113,7 @@ def test_explanations_are_one_bounded_line_and_decisions_are_told_in_few_words(p
         if problem.narrate is not None:
             told = problem.narrate(instance.data, solution)
             assert told
-            assert all(0 < len(line) <= 120 for line in told)
+            assert all(0 < len(line) <= 240 for line in told)
 
 
 def test_every_declaration_has_a_unit_and_a_text(problem: Problem) -> None:
