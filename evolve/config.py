@@ -16,7 +16,7 @@ import tomli_w
 from evaluators.racing import ALPHA
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
-from evolve.operators import REPAIR
+from evolve.operators import OFFERED, REPAIR
 from evolve.prices import call_usd, parse_prices
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
@@ -257,6 +257,9 @@ class RunConfig(pydantic.BaseModel):
         config = cls._checked({**_read(folder / "run.toml"), "out": folder})
         # run.toml of older versions does not say
         told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
+        if not config.operators and config.proposer != "genetic":
+            # then no strategy had a say in them
+            config = config.model_copy(update={"operators": OFFERED})
         return (
             config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
         )

@@ -19,6 +19,7 @@ from evolve.program import Program
 
 T = TypeVar("T")
 Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+OFFERED = ("rewrite", "diff")  # what models are asked for where neither user nor strategy says
 REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 

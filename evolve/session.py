@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluators.evaluator import Evaluator
+from evaluators.evaluator import Evaluator, SandboxUnavailable
 from evaluators.outcome import Ok, Rejected
 from evolve import report
 from evolve.cassette import Recording, Replies
@@ -52,7 +53,11 @@ def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = Non
     if parts.problem.task is not None and parts.record is None:
         _probe(build_evaluator(config, parts), config.trust_evaluator)
     with Store.create(config, versions()) as store:
-        _drive(store, parts, on_status)
+        try:
+            _drive(store, parts, on_status)
+        except SandboxUnavailable:  # nothing was run: a second try finds no folder in its way
+            shutil.rmtree(store.folder)
+            raise
         return store.folder
 
 

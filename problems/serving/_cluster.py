@@ -7,10 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._hardware.step_cost import StepCost, kv_capacity_tokens, step_cost
+from problems._hardware.step_cost import StepCost, step_cost
 from problems._jit import inlined
 from problems.serving._cluster_paths import block_paths
-from problems.serving._machine import BLOCK_TOKENS, MAX_RUNNING, SWAP_BLOCK, TIMES, Host, Limits, Serving, make_instance
+from problems.serving._machine import (
+    BLOCK_TOKENS,
+    MAX_RUNNING,
+    SWAP_BLOCK,
+    TIMES,
+    Host,
+    Limits,
+    Serving,
+    blocks_on,
+    make_instance,
+)
 from problems.serving._requests import Requests
 
 # What a server does.
@@ -167,11 +177,8 @@ def on_hosts(
     """
     groups = []
     for host, count in hosts:
-        if not 0 < host.share <= 1:
-            raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
-        blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
         limits = Limits(
-            blocks=blocks,
+            blocks=blocks_on(host),
             horizon_s=horizon_s,
             max_output=host.max_output,
             max_prefill=token_budget,

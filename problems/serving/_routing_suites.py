@@ -163,9 +163,9 @@ def probes() -> tuple[Instance, ...]:
 
 
 def _probe(k: int) -> Cluster:
-    rng, n = np.random.default_rng(_seed("routing", "probe", k)), 24
-    gaps = rng.exponential(0.15, n)
-    prompt, output = rng.integers(16, 700, n), rng.integers(2, 129, n)
+    rng, n = np.random.default_rng(_seed("routing", "probe", k)), 16
+    gaps = rng.exponential(0.05, n)
+    prompt, output = rng.integers(16, 700, n), rng.integers(2, 65, n)
     # The first two requests never meet, and fare differently.
     prompt[:2], output[:2], gaps[1] = (200, 500), (8, 12), 3.0
     prefix = rng.integers(-1, 2, n)
@@ -174,7 +174,7 @@ def _probe(k: int) -> Cluster:
         np.cumsum(gaps),
         prompt,
         output,
-        np.clip(output * np.exp(0.5 * rng.standard_normal(n)), 1.0, 128.0),
+        np.clip(output * np.exp(0.5 * rng.standard_normal(n)), 1.0, 64.0),
         prefix=prefix,
         prefix_tokens=shared,
         session=rng.integers(-1, 5, n),
@@ -183,5 +183,5 @@ def _probe(k: int) -> Cluster:
         ttft_slo_s=1.0,
         tpot_slo_s=0.1,
     )
-    fast, slow = (Host(device, "Llama-3.1-8B", share=0.08, max_output=128) for device in ("A10", "L4"))
+    fast, slow = (Host(device, "Llama-3.1-8B", share=0.06, max_output=64) for device in ("A10", "L4"))
     return on_hosts(requests, ((fast, 2), (slow, 1)), float(requests.arrival_s[-1]) + 100.0, cache_tokens=32)
