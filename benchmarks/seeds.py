@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import evolve
+from evolve.session import spent
 from evolve.store import Store
 from problems import registry
 
@@ -43,8 +44,8 @@ def main() -> None:
 def row(out: Path, objective: str, seed: int, seconds: float) -> str:
     """One line of the table."""
     with Store(out) as store:
-        report, counts = store.meta("report"), store.counts()
-    cells = [str(seed), str(sum(n for kind, n in counts.items() if kind != "rejected"))]
+        report, evaluations = store.meta("report"), spent(store)["evaluations"]
+    cells = [str(seed), f"{evaluations:.0f}"]
     interval = None
     for split in ("valid", "test"):
         rows = {r["name"]: r for r in report["splits"][split]["programs"]}

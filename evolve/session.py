@@ -177,7 +177,7 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
     with store.transaction():
         # calls under way when an earlier session was killed may have been charged
         store.book_sends()
-    parts.budget.restore(_spent(store))
+    parts.budget.restore(spent(store))
     if isinstance(parts.proposer, LLMProposer):
         parts.proposer.replies = _Journal(store)
         parts.proposer.templates = store.templates
@@ -230,7 +230,7 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
         )
 
 
-def _spent(store: Store) -> dict[str, float]:
+def spent(store: Store) -> dict[str, float]:
     """What earlier sessions of a run spent, from its journal."""
     outcomes = store.outcomes("train")
     free = {p.id for p in store.programs() if p.origin in ("baseline", ORIGIN)}

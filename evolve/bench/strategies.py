@@ -22,6 +22,7 @@ from evaluators.outcome import Ok
 from evolve import session
 from evolve.bench.comparison import improvement, mean_ranks
 from evolve.errors import UserError
+from evolve.operators import is_tuned
 from evolve.store import Store
 from evolve.strategies import registry as strategies
 from evolve.synthetic import MODEL, SyntheticModel, SyntheticServer
@@ -213,7 +214,8 @@ def _read(folder: Path) -> dict[str, Any]:
     with Store(folder) as store:
         primary = registry.load(store.config.problem).primary
         outcomes = store.outcomes("train")
-        origins = {program.id: program.origin for program in store.programs()}
+        programs = {program.id: program for program in store.programs()}
+        tuning = store.config.tuning or 0
         champion = store.outcomes_of(store.meta("champion"))["valid"]
         told = store.tells()
         spend = store.spend()
@@ -221,10 +223,12 @@ def _read(folder: Path) -> dict[str, Any]:
     assert isinstance(champion, Ok)
     best, curve = math.inf, []
     for number in told:
-        outcome = outcomes[number]
+        outcome, program = outcomes[number], programs[number]
+        if program.source and is_tuned(program):
+            curve += [best] * tuning  # its simulations are charged as evaluations
         if isinstance(outcome, Ok):
             best = min(best, primary.loss(outcome.objectives[primary.name]))
-        if origins[number] != "baseline" and outcome.kind != "rejected":
+        if program.origin != "baseline" and outcome.kind != "rejected":
             curve.append(best)
     at = [curve[max(math.ceil(mark * len(curve)) - 1, 0)] if curve else best for mark in MARKS]
     valid = champion.objectives[primary.name]

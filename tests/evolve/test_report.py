@@ -72,7 +72,7 @@ def spread(rng, shape, kind):
 def ends(kind, alike, gain, correct, runs, n=40, poor=0, worse=0.0):
     """Share of runs that end with "improved": 200 programs, one of them better by ``gain``.
 
-    As a run does: the best so far on train and the twelve best at the end are read on valid, the
+    As a run does: the best so far on train and the FINALISTS best at the end are read on valid, the
     best there is the champion. ``alike`` is the correlation between programs on an instance. So many
     ``poor`` ones stand on the front for another objective, and are read as well: worse by ``worse``.
     """

@@ -83,7 +83,7 @@ def test_a_run_keeps_the_shorter_program_and_says_both_sizes(own, tmp_path, monk
         shorter = next(p for p in store.programs() if p.origin == "simplified")
         words, rows = store.meta("report")["words"], store.meta("report")["splits"]["test"]["programs"]
         told = store.tells()
-        assert session._spent(store)["evaluations"] == 60
+        assert session.spent(store)["evaluations"] == 60
     assert shorter.parents == (champion.id,)
     assert shorter.id not in told
     sizes = f"in 1 instead of {terms(champion.source, PROBLEM)} terms"

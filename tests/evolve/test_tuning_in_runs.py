@@ -51,7 +51,7 @@ def test_simulations_are_charged_as_evaluations_and_the_budget_is_kept(whole):
     with Store(whole) as store:
         outcomes, starts = store.outcomes("train"), {p.id for p in store.programs() if p.origin == "baseline"}
         evaluated = sum(not isinstance(o, Rejected) for n, o in outcomes.items() if n not in starts)
-        spent = session._spent(store)["evaluations"]
+        spent = session.spent(store)["evaluations"]
         assert spent == evaluated + TUNING * sum(bool(p.source) for p in tuned(store))
     # what a proposal would have cost may be left over
     assert EVALUATIONS - TUNING <= spent <= EVALUATIONS
