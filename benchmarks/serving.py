@@ -69,7 +69,7 @@ def clusters(size: int = 20_000) -> None:
             )
             print(f"64 servers, {rule}, {caches}: {size / shortest:,.0f} requests/s")
     columns = sum(array.itemsize for array in requests)
-    print(f"memory per request of a cluster: {REQUEST.itemsize + 16} bytes of state, {columns} of columns, 8 per block")
+    print(f"memory per request of a cluster: {REQUEST.itemsize + 8} bytes of state, {columns} of columns, 8 per block")
 
 
 def program(rule: str) -> CompiledProgram:
