@@ -14,6 +14,7 @@ from problems.serving._machine import (
     SWAP_BLOCK,
     Serving,
     blocks_for,
+    swap_seconds,
 )
 
 
@@ -47,7 +48,7 @@ def place(data: Serving, state: State, i: int, r: int) -> None:
     server.wait_s = 0.0
     server.free -= blocks_for(request.context + request.prefill_left, block)
     if request.context > 0 and data.time_s[SWAP_BLOCK] >= 0.0:  # it was swapped out
-        server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
+        server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     if request.prefill_left > 0:
         state.prefilling[i, server.prefilling] = r
         server.prefilling += 1
@@ -69,8 +70,8 @@ def remove(running: np.ndarray, i: int, count: int, r: int) -> bool:
 
 
 @inlined
-def take_out(data: Serving, state: State, i: int, r: int) -> None:
-    """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
+def leave_batch(data: Serving, state: State, i: int, r: int, swap: bool) -> None:
+    """Take a running request out of the batch, to be swapped out or computed anew."""
     server, request, block = state.server[i], state.request[r], data.limit[BLOCK_TOKENS]
     server.free += blocks_for(request.context + request.prefill_left, block)
     if remove(state.decoding, i, server.decoding, r):
@@ -79,12 +80,18 @@ def take_out(data: Serving, state: State, i: int, r: int) -> None:
     elif remove(state.prefilling, i, server.prefilling, r):
         server.prefilling -= 1
         server.prefill_left -= request.prefill_left
-    if data.time_s[SWAP_BLOCK] < 0.0:
+    if not swap:
         request.context = 0
         request.prefill_left = data.requests.prompt_tokens[r] + request.generated
     elif request.context > 0:
-        server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
+        server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     request.preemptions += 1
+
+
+@inlined
+def take_out(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
+    leave_batch(data, state, i, r, data.time_s[SWAP_BLOCK] >= 0.0)
 
 
 @inlined
@@ -215,8 +222,8 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
 
 
 @inlined
-def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> None:
-    """Run one step that prefills so many tokens and, if decode is set, decodes besides."""
+def begin_mixed(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> float:
+    """Take blocks and prompt tokens for a step; the seconds it computes."""
     server = state.server[i]
     pairs = prefill(state, i, tokens)
     count, context = 0, 0
@@ -224,9 +231,23 @@ def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int,
         count, context = server.decoding, server.context
         server.free -= state.crossing[0]
         server.context += count
-    server.now_s += step_seconds(cost, tokens, pairs, count, float(context)) + server.debt_s
-    server.debt_s = 0.0
+    return step_seconds(cost, tokens, pairs, count, float(context))
+
+
+@inlined
+def end_mixed(data: Serving, state: State, i: int, decode: bool) -> None:
+    """Put out the tokens of a step that began with begin_mixed."""
+    server = state.server[i]
     if decode:
         end_decode(data, state, i, 1, server.now_s, 0.0)
     end_prefill(data, state, i)
     server.look = 1
+
+
+@inlined
+def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> None:
+    """Run one step that prefills so many tokens and, if decode is set, decodes besides."""
+    server = state.server[i]
+    server.now_s += begin_mixed(data, cost, state, i, tokens, decode) + server.debt_s
+    server.debt_s = 0.0
+    end_mixed(data, state, i, decode)

@@ -19,13 +19,13 @@ from problems.serving._ledger import (
     RUNNING,
     WAITING,
     Ledger,
+    dismiss,
     held,
     load,
     open_ledger,
     start,
-    stop,
 )
-from problems.serving._log import ADMIT, EVICT, KIND_BITS, WAIT
+from problems.serving._log import ADMIT, CODE_MASK, EVICT, KIND_BITS, RESUME, SWAP, WAIT, subject
 from problems.serving._machine import (
     BLOCKS,
     CANDIDATE,
@@ -34,9 +34,24 @@ from problems.serving._machine import (
     LONGEST_WAIT,
     MAX_RUNNING,
     PATIENCE,
+    POOL,
+    SEGMENTS,
+    SWAP_BLOCK,
     TICK,
     Serving,
     unpack_cost,
+)
+from problems.serving._replay_cuts import code, follow_resume, follow_steps, join_queue
+from problems.serving._replay_look import follow_look
+from problems.serving._replay_service import (
+    GAP,
+    HITS,
+    Service,
+    compare,
+    count_output,
+    count_waiting,
+    find_prefix,
+    open_service,
 )
 from problems.serving._replay_steps import (
     AFTER,
@@ -65,34 +80,39 @@ class Replay(NamedTuple):
     generated: np.ndarray  # (n,) int64, tokens put out
     now_s: float  # when the replay ended,
     arrived: int  # and how many requests had arrived
+    service_gap: float  # tokens, see _replay_service.py
+    hits: float  # prompt tokens that were cached
 
 
 @inlined
-def _arrive(data: Serving, ledger: Ledger) -> None:
+def _arrive(data: Serving, ledger: Ledger, service: Service) -> None:
     """Queue what has come, and see whether the server looks at its queue now."""
-    book, arrival_s = ledger.book[0], data.requests.arrival_s
-    while book.come < len(arrival_s) and arrival_s[book.come] <= book.now_s:
-        ledger.job[book.come].status = WAITING
-        book.waiting += 1
-        book.wait_s = 0.0
-        book.come += 1
-        book.changed = 1
-    book.next_s = arrival_s[book.come] if book.come < len(arrival_s) else np.inf
+    book, before = ledger.book[0], ledger.book[0].come
+    join_queue(data, ledger)
+    for r in range(before, book.come):
+        count_waiting(data, service, r, 1)
+    count_output(data, ledger, service)
+    compare(service)
     book.looks = 0
     if book.changed == 1 or book.pure >= data.limit[PATIENCE]:
         book.changed, book.pure = 0, 0
         room = load(data, ledger).used < data.limit[BLOCKS] and book.running < data.limit[MAX_RUNNING]
-        if book.waiting > 0 and room:
+        if data.limit[SEGMENTS] > 0:  # rules may make room, and rank prompts
+            book.looks = 1 if book.waiting > 0 else 2
+        elif book.waiting > 0 and room:
             book.looks = 1
 
 
 @inlined
-def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+def _admissions(data: Serving, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow all admissions of a look."""
     book = ledger.book[0]
     if book.looks == 0:
         return FINE
-    book.debt_s += data.time_s[DECISION] + data.time_s[CANDIDATE] * book.waiting
+    if book.looks == 1:
+        book.debt_s += data.time_s[DECISION] + data.time_s[CANDIDATE] * book.waiting
+    if data.limit[SEGMENTS] > 0:
+        return follow_look(data, ledger, log)
     used = load(data, ledger).used
     while kind(ledger, log) == ADMIT:
         book.request = log[book.entry] >> KIND_BITS
@@ -102,22 +122,41 @@ def _admissions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
         if book.running == data.limit[MAX_RUNNING] or used > data.limit[BLOCKS]:
             return FULL
         start(data, ledger, book.request)
+        if data.limit[POOL] >= 0:
+            _begin_behind_prefix(data, ledger, service, book.request)
         book.entry += 1
+    count_output(data, ledger, service)
     return FINE
 
 
 @inlined
-def _preemptions(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
+def _begin_behind_prefix(data: Serving, ledger: Ledger, service: Service, r: int) -> None:
+    """An admitted request finds some of its prompt cached; the rest counts as service, but only once."""
+    job = ledger.job[r]
+    count_waiting(data, service, r, -1)
+    job.cached = find_prefix(data, service, r)
+    service.total[HITS] += job.cached
+    if job.preemptions == 0:
+        service.given[data.requests.tenant[r]] += job.target - job.cached
+    compare(service)
+
+
+@inlined
+def _preemptions(data: Serving, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow all preemptions before a step."""
     book = ledger.book[0]
-    while kind(ledger, log) == EVICT:
-        book.request = log[book.entry] >> KIND_BITS
-        if book.request >= len(ledger.job) or ledger.job[book.request].status != RUNNING or book.running < 2:
+    while kind(ledger, log) == EVICT or code(ledger, log) == SWAP:
+        swap = kind(ledger, log) == WAIT or (data.limit[SEGMENTS] == 0 and data.time_s[SWAP_BLOCK] >= 0.0)
+        book.request = subject(log[book.entry])
+        if book.request >= len(ledger.job) or ledger.job[book.request].status != RUNNING:
+            return NO_NEED
+        if ledger.job[book.request].suspended == 1 or book.running - book.suspended < 2:
             return NO_NEED
         now = load(data, ledger)
         if now.used + now.short <= data.limit[BLOCKS]:
             return NO_NEED
-        stop(data, ledger, book.request)
+        dismiss(data, ledger, book.request, swap)
+        count_waiting(data, service, book.request, 1)
         book.entry += 1
     return FINE
 
@@ -137,22 +176,26 @@ def _wait(data: Serving, ledger: Ledger) -> int:
 
 
 @inlined
-def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
+def _follow(data: Serving, cost: StepCost, ledger: Ledger, service: Service, log: np.ndarray) -> int:
     """Follow a log to its end; the first broken rule."""
     book, broken = ledger.book[0], FINE
     while broken == FINE:
-        _arrive(data, ledger)
+        _arrive(data, ledger, service)
         if book.done == len(ledger.job) or book.now_s >= data.time_s[HORIZON]:
             return FINE if book.entry == len(log) else AFTER
-        broken = _admissions(data, ledger, log)
+        broken = _admissions(data, ledger, service, log)
         if broken == FINE:
             if book.running == 0 and book.waiting == 0:
                 book.now_s, book.debt_s = data.requests.arrival_s[book.come], 0.0
-            elif kind(ledger, log) == WAIT:
+            elif code(ledger, log) == 0:
                 broken = _wait(data, ledger)
+            elif code(ledger, log) == RESUME:
+                broken = follow_resume(data, ledger, log)
             else:
-                broken = _preemptions(data, ledger, log)
-                if broken == FINE:
+                broken = _preemptions(data, ledger, service, log)
+                if broken == FINE and data.limit[SEGMENTS] > 0:
+                    broken = follow_steps(data, cost, ledger, log)
+                elif broken == FINE:
                     broken = steps(data, cost, ledger, log)
     return broken
 
@@ -160,9 +203,9 @@ def _follow(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> i
 @kernel
 def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
     """Follow a log; the first broken rule ends it."""
-    opened, data = open_ledger(instance, keep_gaps), borrow(instance)
-    ledger = borrow(opened)
-    broken = _follow(data, unpack_cost(data), ledger, log)
+    opened, given, data = open_ledger(instance, keep_gaps), open_service(instance), borrow(instance)
+    ledger, service = borrow(opened), borrow(given)
+    broken = _follow(data, unpack_cost(data), ledger, service, log)
     n = len(opened.job)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     preemptions, generated = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -173,8 +216,10 @@ def replay(instance: Serving, log: np.ndarray, keep_gaps: bool) -> Replay:
         preemptions[r] = opened.job[r].preemptions
         generated[r] = opened.job[r].generated
     book, gaps = opened.book[0], opened.gap_s[: opened.book[0].gaps].copy()
-    times = (first, finish, gap)
-    return Replay(broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come)
+    times, shares = (first, finish, gap), (given.total[GAP], given.total[HITS])
+    return Replay(
+        broken, book.entry, book.request, *times, preemptions, gaps, generated, book.now_s, book.come, *shares
+    )
 
 
 def verify(data: Serving, solution: Timeline) -> None:
@@ -186,7 +231,10 @@ def verify(data: Serving, solution: Timeline) -> None:
         Naming the entry of the log, or the request, and the rule.
     """
     check_columns(len(data.requests.arrival_s), solution)
-    for p in np.flatnonzero((solution.log < 0) | ((solution.log & 3 == WAIT) & (solution.log != WAIT)))[:1]:
+    known = solution.log == WAIT
+    if data.limit[SEGMENTS] > 0:
+        known = (solution.log >> KIND_BITS) & CODE_MASK <= RESUME
+    for p in np.flatnonzero((solution.log < 0) | ((solution.log & 3 == WAIT) & ~known))[:1]:
         raise Infeasible(f"log entry {p} is no entry of a log: {solution.log[p]}")
     check_times(solution, replay(data, np.ascontiguousarray(solution.log), False))
 

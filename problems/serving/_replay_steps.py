@@ -12,6 +12,7 @@ from problems.serving._machine import BLOCKS, HORIZON, MAX_PREFILL, PATIENCE, Se
 
 FINE, NONSENSE, NOT_WAITING, NO_LOOK, FULL, NO_NEED, EMPTY, SHORT, CHANGED, NO_WAIT, AFTER, EARLY = range(12)
 PINNED, IDLE = range(12, 14)  # where contexts stay between calls
+NO_CUT, NOT_CUT, NO_PROMPT = range(14, 17)  # where steps can be cut
 BROKEN = (
     "",
     "entry {entry} is no entry of a log",
@@ -27,6 +28,9 @@ BROKEN = (
     "the log ends before entry {entry}, and before the simulation does",
     "entry {entry} evicts the context of call {request}, which is pinned",
     "entry {entry} comes to a server that is idle though a call waits",
+    "entry {entry} cuts a step where nothing has arrived, or within a segment",
+    "entry {entry} goes on with a step though none is cut",
+    "entry {entry} puts request {request} behind other prompts, but its own is not being prefilled",
 )
 
 

@@ -44,9 +44,7 @@ def _read_file(path: Path) -> Instance:
         place, words = f"{path}, line {numbered[0][0]}", numbered.pop(0)[1][1:].split()
         cache_tokens = _whole(place, words, "cache_tokens", cache_tokens)
         servers = _whole(place, words, "servers", 1)
-        hosts.append(
-            (host_of(place, " ".join(["#", *words]), Host("A100-80", "Llama-3.1-8B", max_output=2048)), servers)
-        )
+        hosts.append((host_of(place, words, Host("A100-80", "Llama-3.1-8B", max_output=2048)), servers))
     columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
     if not hosts:
         raise BadInstance(f"{path}: needs a line for the servers; the format is {FORMAT}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from problems.problem import BadInstance, Instance
-from problems.serving._machine import Host, on_host
-from problems.serving._requests import make_requests
+from problems.serving._machine import Host, Serving, on_host
+from problems.serving._requests import Requests, make_requests
 
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, priority, "
@@ -19,15 +20,19 @@ _OPTIONAL = ("predicted_output", "priority", "ttft_slo_s", "tpot_slo_s")
 PATIENCE_S = 600.0
 
 
-def read(path: Path) -> list[Instance]:
-    """Read a file, or all ``*.csv`` of a folder in order of name.
+def _plain(requests: Requests, host: Host) -> Serving:
+    return on_host(requests, host, float(requests.arrival_s[-1]) + PATIENCE_S)
+
+
+def read(path: Path, build: Callable[[Requests, Host], Serving] = _plain) -> list[Instance]:
+    """Read a file, or all ``*.csv`` of a folder in order of name; ``build`` makes an instance of what stands there.
 
     Raises
     ------
     BadInstance
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
-    return [_read_file(file) for file in files_of(path)]
+    return [_read_file(file, build) for file in files_of(path)]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -47,15 +52,14 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
     return [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
 
 
-def _read_file(path: Path) -> Instance:
+def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instance:
     host, numbered = Host("A100-80", "Llama-3.1-8B", max_output=2048), lines_of(path)
     if numbered and numbered[0][1].startswith("#"):
-        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
+        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1][1:].split(), host)
         del numbered[0]
     columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
     try:
-        requests = make_requests(**columns)
-        data = on_host(requests, host, float(requests.arrival_s[-1]) + PATIENCE_S)
+        data = build(make_requests(**columns), host)
     except ValueError as error:
         raise BadInstance(f"{path}: {error}") from error
     return Instance(path.stem, str(host), data)
@@ -91,9 +95,9 @@ def columns_of(
     return columns
 
 
-def host_of(place: str, line: str, host: Host) -> Host:
-    """The host that a first line names, instead of the given one in what it says."""
-    for word in line[1:].split():
+def host_of(place: str, words: list[str], host: Host) -> Host:
+    """A host by words such as device=A100-80, where they differ from another; BadInstance if one is wrong."""
+    for word in words:
         name, _, value = word.partition("=")
         if name == "device":
             host = host._replace(device=value)
