@@ -5,7 +5,7 @@ python benchmarks/serving.py
 The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on one replica, Llama-3.1-8B
 on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
-x 20,000 requests.
+x 20,000 requests. The last lines are of clusters: 64 such servers behind a router, with and without prefix caches.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import numpy as np
 from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulator
 from problems import registry
 from problems.serving._batching_suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
+from problems.serving._cluster import on_hosts
 from problems.serving._engine_state import REQUEST
 from problems.serving._log import STEP
 from problems.serving._machine import Host, Serving, on_host
+from problems.serving._workloads import make_workload
 
 REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")
+ROUTING = registry.load("serving/request_routing")
 ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
 
 
@@ -42,6 +45,31 @@ def main() -> None:
     print(f"memory per request: {state} bytes of state, {columns} of instance columns")
     seconds = candidate()
     print(f"one candidate, 8 scenarios x 5 seeds x 20,000 requests at 90 % load: {seconds:.2f} s")
+    clusters()
+
+
+def clusters(size: int = 20_000) -> None:
+    """Requests per second of 64 servers behind a router, with prefix caches of 64-token blocks and without."""
+    requests = make_workload("tenants", size, 1, rate_per_s=0.8 * 6.45 * 64)
+    hosts = [(Host("A100-80", "Llama-3.1-8B", max_output=2048), 64)]
+    horizon_s = float(requests.arrival_s[-1]) + 3600.0
+    for cache_tokens in (64, 0):
+        data = on_hosts(requests, hosts, horizon_s, cache_tokens=cache_tokens)
+        for rule in ("least_ttft", "prefix_hash", "round_robin"):
+            baseline = ROUTING.baseline(rule)
+            assert baseline is not None
+            compiled = compile_hooks(baseline.source, ROUTING)
+            simulate, shortest = simulator(ROUTING, ROUTING.default_decoder, data), np.inf
+            for _ in range(REPEATS):
+                start = time.thread_time()
+                simulate(data, *compiled.hooks, compiled.theta)
+                shortest = min(shortest, time.thread_time() - start)
+            caches = (
+                f"prefix caches, {len(data.path) / size:.0f} blocks a request" if cache_tokens else "no prefix caches"
+            )
+            print(f"64 servers, {rule}, {caches}: {size / shortest:,.0f} requests/s")
+    columns = sum(array.itemsize for array in requests)
+    print(f"memory per request of a cluster: {REQUEST.itemsize + 8} bytes of state, {columns} of columns, 8 per block")
 
 
 def program(rule: str) -> CompiledProgram:

@@ -33,8 +33,8 @@ class Routing(NamedTuple):
 
 
 @inlined
-def _routing(state: ClusterState) -> Routing:
-    n = len(state.log)
+def _routing(data: Cluster, state: ClusterState) -> Routing:
+    n, free_s, sent_s = len(state.log), 0.0, np.empty(len(state.log))
     first, finish, gap, computed = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
     for r in range(n):
         request = state.engine.request[r]
@@ -42,7 +42,9 @@ def _routing(state: ClusterState) -> Routing:
         finish[r] = request.finish_s
         gap[r] = request.worst_gap_s
         computed[r] = request.computed
-    return Routing(first, finish, gap, state.sent_s.copy(), computed, state.log.copy())
+        free_s = max(data.requests.arrival_s[r], free_s) + data.router_s[DECIDING]
+        sent_s[r] = free_s
+    return Routing(first, finish, gap, sent_s, computed, state.log.copy())
 
 
 @kernel
@@ -69,4 +71,4 @@ def request_routing(instance: Cluster, route: Route, theta: np.ndarray) -> Routi
             free_s = now_s + data.router_s[DECIDING]
             r += 1
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    return _routing(opened)
+    return _routing(instance, opened)

@@ -158,9 +158,8 @@ def route_request(
     told.sent += 1
     told.queue_us += told.prefill_us
     told.output_left += math.ceil(data.requests.predicted_output[r])
-    state.sent_s[r] = now_s + data.router_s[DECIDING]
     state.log[r] = sent_to(r, best)
-    send(state.engine, best, r, state.sent_s[r], told.prefill_us)
+    send(state.engine, best, r, now_s + data.router_s[DECIDING], told.prefill_us)
 
 
 @inlined

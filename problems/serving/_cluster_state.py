@@ -44,7 +44,6 @@ class ClusterState(NamedTuple):
     caches: Store
     report: np.ndarray  # (servers,) REPORT
     log: np.ndarray  # (n,) int64, see _cluster_log.py
-    sent_s: np.ndarray  # (n,) float64, when each request left the router
 
 
 @kernel
@@ -56,7 +55,7 @@ def open_cluster(data: Cluster) -> ClusterState:
         engine.server[i].free = data.limit[data.kind[i], BLOCKS]
         engine.server[i].role = data.role[i]
         engine.server[i].status = UP
-    return ClusterState(engine, open_caches(data), report, np.empty(n, np.int64), np.full(n, np.inf))
+    return ClusterState(engine, open_caches(data), report, np.empty(n, np.int64))
 
 
 @inlined

@@ -83,7 +83,7 @@ class State(NamedTuple):
     server: np.ndarray  # (servers,) SERVER
     decoding: np.ndarray  # (servers, max_running) int32, kept in about the order of predicted_left
     prefilling: np.ndarray  # (servers, max_running) int32, in order of admission
-    queue: np.ndarray  # (n,) int32, heap of the requests that wait, by score and number
+    queue: np.ndarray  # (n,) int32, heap of the requests that wait, by score and number; empty for several servers
     crossing: np.ndarray  # (block_tokens,) int64, decoding requests by context modulo block_tokens
     held: np.ndarray  # (max_running + 1,) int64, tokens held, in order of tokens left
     left: np.ndarray  # (max_running + 1,) int64, predicted tokens left, falling
@@ -112,7 +112,7 @@ def open_state(data: Serving, servers: int) -> State:
         server=server,
         decoding=np.empty((servers, most), np.int32),
         prefilling=np.empty((servers, most), np.int32),
-        queue=np.empty(n, np.int32),
+        queue=np.empty(n if servers == 1 else 0, np.int32),
         crossing=np.empty(data.limit[BLOCK_TOKENS], np.int64),
         held=np.empty(most + 1, np.int64),
         left=np.empty(most + 1, np.int64),
