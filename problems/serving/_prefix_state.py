@@ -75,7 +75,9 @@ def open_store(capacities: Sequence[int]) -> Store:
     for i, blocks in enumerate(capacities):
         if not 0 < blocks < 2**30:
             raise ValueError(f"capacity must be between 1 and {2**30 - 1}, got {blocks} blocks at server {i}")
-    return empty_store(np.array(capacities, dtype=np.int64))
+    opened = empty_store(np.array(capacities, dtype=np.int64))
+    # records made by compiled code have no attributes in Python
+    return opened._replace(block=opened.block.view(BLOCK), cache=opened.cache.view(CACHE))
 
 
 @kernel
