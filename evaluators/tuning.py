@@ -6,10 +6,7 @@ Losses of a worker are claims: they guide the search and decide nothing. Whateve
 program with other constants, to be evaluated like any other.
 
 Each theta races against the best so far (see racing.py): dropped after few instances, its loss is
-the best one's plus the mean difference seen. Or values are compared on samples: each generation
-of CMA-ES meets other instances, and the center of its distribution is what comes out (``sample``).
-That takes a hundredth of the simulations where a program has a dozen parameters and instances
-differ more than values do, and does not fit the instances one by one.
+the best one's plus the mean difference seen.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ import numpy as np
 
 from evaluators.admission.parameters import parameters, with_values
 from evaluators.evaluator import Evaluator
-from evaluators.optimisers import OPTIMISERS, Center, Space
+from evaluators.optimisers import OPTIMISERS, Space
 from evaluators.outcome import Crashed, Failure, TimedOut
 from evaluators.processes import wire
 from evaluators.processes.channel import Channel
@@ -35,8 +32,6 @@ from problems.problem import Instance, Problem
 
 _SESSION_S = 3600.0
 _LOOKS = slice(2, None, 3)  # of a plan's, those that are used: a simulation here costs little more than a look
-_SAMPLE = 32  # instances that a generation meets, at least
-_SIGMA = 0.2  # of the first sample of CMA-ES there, in shares of the bounds
 _MAX_DEATHS = 20  # of workers, on values that made a program hang
 
 
@@ -90,46 +85,23 @@ async def search(
     NothingToTune
         If there is nothing to tune, or no deterministic loss to tune by.
     """
-    _check(evaluator.problem, source)
-    run = _Run(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
+    check(evaluator.problem, source)
+    run = Run(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
     run.begin(optimiser, seed)
     begun_s = time.monotonic()
-    failure = await _converse(evaluator, source, split, run)
+    failure = await converse(evaluator, source, split, run)
     return failure or run.result(time.monotonic() - begun_s)
 
 
-async def sample(
-    evaluator: Evaluator, source: str, split: str, *, plan: Plan | None, simulations: int, seed: int
-) -> str | Failure:
-    """Search for better values of a program's parameters on samples of a split.
-
-    Parameters are those of ``search``, except that the plan only orders the instances, and that no
-    more than ``simulations`` are run.
-
-    Returns
-    -------
-    The program with the values at the center of the last distribution; whether they are better
-    nobody has measured.
-
-    Raises
-    ------
-    NothingToTune
-        As ``search`` does.
-    """
-    _check(evaluator.problem, source)
-    run = _Sampled(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
-    run.start(seed)
-    return await _converse(evaluator, source, split, run) or run.center()
-
-
-def _check(problem: Problem, source: str) -> None:
+def check(problem: Problem, source: str) -> None:
+    """Refuse a program without parameters, and a problem without a deterministic loss."""
     if not parameters(ast.parse(source)):
         raise NothingToTune("the program has no param(...): name constants worth tuning, or lift its literals")
     if problem.primary.kind == "decision_time":
         raise NothingToTune("the primary objective is a measured time, which tuning cannot go by")
 
 
-async def _converse(evaluator: Evaluator, source: str, split: str, run: _Run) -> Failure | None:
+async def converse(evaluator: Evaluator, source: str, split: str, run: Run) -> Failure | None:
     """Have workers serve a search until it is done; a failure that ends it, if one does."""
     for _ in range(_MAX_DEATHS):
         try:
@@ -146,7 +118,7 @@ async def _converse(evaluator: Evaluator, source: str, split: str, run: _Run) ->
     return None
 
 
-class _Run:
+class Run:
     """One search; survives the workers it uses up."""
 
     def __init__(
@@ -253,51 +225,6 @@ class _Run:
         source = with_values(self._source, self._best.tolist())
         loss = float(self._best_losses.mean())
         return TuningResult(source, loss, self._start, self._thetas, self._simulations, seconds)
-
-
-class _Sampled(_Run):
-    """A search whose generations meet other instances each."""
-
-    def start(self, seed: int) -> None:
-        """Draw the first points."""
-        self._center = Center(self._space.point(self._best.tolist()), np.random.default_rng(seed), _SIGMA)
-        self._points, self._losses = self._center.ask(), []
-        self._size = min(len(self._order), max(_SAMPLE, len(self._order) // 6))
-        self._from = 0  # where in the order this generation's instances begin
-        self._answered = False
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether any values have a loss."""
-        return self._answered
-
-    async def talk(self, channel: Channel) -> None:
-        """Search with one worker until the simulations are spent or the worker has gone."""
-        while self._left >= self._size:
-            chosen = [self._order[(self._from + k) % len(self._order)] for k in range(self._size)]
-            values = self._space.values(self._points[len(self._losses)])
-            try:
-                found = await self._losses_on(channel, values, chosen)
-            except TimeoutError:
-                self._tell(math.inf)
-                raise
-            finite = found is not None and bool(np.isfinite(found).all())
-            self._answered = self._answered or finite
-            self._tell(float(found.mean()) if found is not None and finite else math.inf)
-            if found is None:
-                return
-        self.finished = True
-
-    def _tell(self, loss: float) -> None:
-        self._losses.append(loss)
-        if len(self._losses) == len(self._points):
-            self._center.tell(self._points, np.array(self._losses))
-            self._points, self._losses = self._center.ask(), []
-            self._from = (self._from + self._size) % len(self._order)
-
-    def center(self) -> str:
-        """The values at the center, written into the program."""
-        return with_values(self._source, self._space.values(self._center.point).tolist())
 
 
 def _affine(problem: Problem, instances: Sequence[Instance]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import TUNING_WINDOW, WINDOW
 from evolve.findings import Findings, untimed
 from evolve.ledger import Notes
-from evolve.operators import OPERATORS, REPAIR
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.record import Record
@@ -65,13 +65,11 @@ class Attempts:
     _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
     _begun: int = 0  # what the record began before so many programs were told is begun
     _next: int = 0
-    _full: bool = False  # what the strategy wants next is more than the budget affords
 
     def restore(self, programs: Mapping[int, Program]) -> None:
         """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
         told = self.found.candidates
-        self._full = self.store.meta("full", False)
-        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
+        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline", "simplified")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
         self._asks = self.store.asks()
         self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}
@@ -111,8 +109,6 @@ class Attempts:
                 number = self._unfinished[0] if self._unfinished else self._next
                 attempt = self._begin(number)
                 if attempt is None:
-                    name = type(self.found.strategy).__name__
-                    assert self._full or self._pending, f"{name} waits, but nothing is under way"
                     break
                 self._pending[number] = attempt
                 self._unfinished, self._next = self._unfinished[1:], max(self._next, number + 1)
@@ -180,7 +176,7 @@ class Attempts:
         return min(self._pending) if self.store.config.deterministic else None
 
     def _may_begin(self) -> bool:
-        if self.stopped or self._full:
+        if self.stopped:
             return False
         if self.found.refusals >= MAX_REFUSALS_IN_A_ROW:
             last = next(reversed(self.found.candidates.values())).outcome
@@ -196,7 +192,8 @@ class Attempts:
     def _begin(self, number: int) -> Attempt | None:
         """Start an attempt, or take up one that an earlier session began.
 
-        None if the strategy waits, or wants what the budget does not afford any more.
+        None if the strategy waits, or wants what the budget does not afford before some of what is
+        under way has been told; if nothing is, that was all.
         """
         begun = self._asks.get(number)
         reservation = self.budget.reserve(evaluations=1 if begun is None else self.cost(begun.operator))
@@ -210,15 +207,13 @@ class Attempts:
         # asked here and not in the task: what the strategy has heard by now decides
         proposal = self._proposal(number)
         if isinstance(proposal, Wait):
+            assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
             reservation.release()
             return None
         if begun is None and self.cost(proposal.operator) > 1:
             reservation.release()
             if not self.budget.affords(evaluations=self.cost(proposal.operator)):
-                # told in order, so that a run has the same last attempt whatever the number of workers
                 del self._asks[number]
-                self._full = True
-                self.store.set_meta("full", True)
                 return None
             reservation = self.budget.reserve(evaluations=self.cost(proposal.operator))
         self._write_down(number)
@@ -314,8 +309,7 @@ class Attempts:
 
     def tuned_for(self, program: Program) -> int:
         """Evaluations' worth of simulations that went into a program's constants."""
-        tuned = program.parents and program.source and OPERATORS[program.operator].tuned
-        return self._tuning if tuned else 0
+        return self._tuning if program.source and is_tuned(program) else 0
 
     def cost(self, operator: str) -> int:
         """Evaluations that an attempt may take: simulations of tuning count like those of evaluations."""

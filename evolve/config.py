@@ -16,7 +16,7 @@ import tomli_w
 from evaluators.racing import ALPHA
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
-from evolve.operators import REPAIR
+from evolve.operators import OFFERED, REPAIR
 from evolve.prices import call_usd, parse_prices
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
@@ -48,7 +48,8 @@ class RunConfig(pydantic.BaseModel):
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
     operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
-    repair: bool = False  # ask once more for a model's program that is not admitted or does not compile
+    # ask once more for a model's program that is not admitted or does not compile; None: with the proposer llm
+    repair: bool | None = None
     prompts: Path | None = None  # folder of templates that come before ours; copied into the run's folder
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
@@ -76,6 +77,7 @@ class RunConfig(pydantic.BaseModel):
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
     report: bool = True  # read test and the shift suites at the end; what only compares searches does not
+    simplify: bool = True  # the champion at the end, without a change of its decisions on train and valid
     # evaluations' worth of simulations for each tuning of constants; 0: none; None: a 75th of all with the
     # proposer genetic, else none
     tuning: int | None = None
@@ -170,6 +172,7 @@ class RunConfig(pydantic.BaseModel):
             update={
                 "proposer": proposer,
                 "decoder": decoder,
+                "repair": proposer == "llm" if self.repair is None else self.repair,
                 "model": models,
                 "weight": weights,
                 "call_usd": self.call_usd or self._call_usd(proposer, models),
@@ -254,6 +257,9 @@ class RunConfig(pydantic.BaseModel):
         config = cls._checked({**_read(folder / "run.toml"), "out": folder})
         # run.toml of older versions does not say
         told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
+        if not config.operators and config.proposer != "genetic":
+            # then no strategy had a say in them
+            config = config.model_copy(update={"operators": OFFERED})
         return (
             config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
         )

@@ -19,7 +19,7 @@ from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
 from evolve.ledger import Ledger, Notes
-from evolve.operators import OPERATORS, REPAIR
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
 from evolve.strategies.strategy import Offer, Strategy, View
 from problems.problem import Instance, Problem
@@ -54,6 +54,8 @@ class Findings:
         self.ledger = Ledger(problem.primary)
         self._broken: list[int] = []  # ids of what models wrote and one more try may mend, in the order told
         self.mended: set[int] = set()  # those that were tried
+        # [ran, all] of what models wrote, by whether it was a repair; these start from what is hoped for
+        self._ran = {True: [9, 10], False: [1, 2]}
         self._leaders: list[Candidate | None] = [None]  # best on train after so many candidates
         self._hooks = tuple(hook.name for hook in problem.hooks)
         self._known: dict[str, int] = {}  # canonical hash, or text, -> id of the first program told
@@ -66,6 +68,10 @@ class Findings:
         self.chain = link(self.chain, candidate, self.problem.objectives)
         self._remember(candidate)
         self.counts[candidate.outcome.kind] += 1
+        if program.model:
+            ran = self._ran[program.operator == REPAIR]
+            ran[0] += isinstance(candidate.outcome, Ok)
+            ran[1] += 1
         if _may_be_mended(candidate):
             self._broken.append(program.id)
         self.refusals = self.refusals + 1 if isinstance(candidate.outcome, Rejected) else 0
@@ -128,7 +134,13 @@ class Findings:
         return plan(self.problem.primary, instances, rows, alpha)
 
     def broken(self) -> Candidate | None:
-        """The oldest program of a model that was not admitted or did not compile and was not tried again."""
+        """The oldest program of a model that was not admitted or did not compile and was not tried again.
+
+        None also as long as repairs ran less often than other programs: the same call then buys more.
+        """
+        shares = {repair: ran / count for repair, (ran, count) in self._ran.items()}
+        if shares[True] < shares[False]:
+            return None
         number = next((number for number in self._broken if number not in self.mended), None)
         return None if number is None else self.candidates[number]
 
@@ -180,11 +192,12 @@ class Findings:
         validated = [self.loss(self.candidates[number]) for number in self.valid if number in self.candidates]
         return self.loss(candidate) < min(validated, default=np.inf)
 
-    def finalists(self, count: int) -> list[Candidate]:
-        """So many of the best on train, and the whole front."""
+    def finalists(self, count: int, tuned: int = 0) -> list[Candidate]:
+        """So many of the best on train, so many of the best that were tuned, and the whole front."""
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self.loss(c), c.program.id))
-        return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
+        fitted = [c for c in ok if is_tuned(c.program)]
+        return list({c.program.id: c for c in [*ok[:count], *fitted[:tuned], *self.archive.members]}.values())
 
 
 def _may_be_mended(candidate: Candidate) -> bool:

@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+from evolve.program import Program
+
 T = TypeVar("T")
 Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+OFFERED = ("rewrite", "diff")  # what models are asked for where neither user nor strategy says
 REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
@@ -58,6 +61,11 @@ def of_kinds(operators: Sequence[str], *kinds: str, parents: int = 1) -> list[st
         if found:
             return found
     return [name for name in operators if OPERATORS[name].parents == 1]
+
+
+def is_tuned(program: Program) -> bool:
+    """Whether simulations went into a program's constants before it was evaluated."""
+    return bool(program.parents) and program.operator in OPERATORS and OPERATORS[program.operator].tuned
 
 
 def needed(operator: str, parents: Sequence[T]) -> tuple[T, ...]:

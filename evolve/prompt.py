@@ -1,9 +1,9 @@
 """Prompts: a proposal as the messages that a model gets.
 
-A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed. The
-system message holds what does not change within a run and comes first, which lets providers
-cache it; the templates are in ``evolve/prompts``, one for each operator, and those of a run's own
-folder come before them.
+A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed; a proposal
+holds what the run tells of itself. The system message holds what does not change within a run and
+comes first, which lets providers cache it; the templates are in ``evolve/prompts``, one for each
+operator, and those of a run's own folder come before them.
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluators.evaluator import Evaluator
+from evaluators.evaluator import Evaluator, SandboxUnavailable
 from evaluators.outcome import Ok, Rejected
 from evolve import report
 from evolve.cassette import Recording, Replies
@@ -18,10 +19,11 @@ from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLMFatal
 from evolve.loop import Search, Status
-from evolve.operators import OPERATORS
+from evolve.operators import is_tuned
 from evolve.parts import Parts, build_evaluator, prepare
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
+from evolve.simplification import ORIGIN, simplify_champion
 from evolve.store import Store
 
 
@@ -51,7 +53,11 @@ def start(config: RunConfig, *, on_status: Callable[[Status], None] | None = Non
     if parts.problem.task is not None and parts.record is None:
         _probe(build_evaluator(config, parts), config.trust_evaluator)
     with Store.create(config, versions()) as store:
-        _drive(store, parts, on_status)
+        try:
+            _drive(store, parts, on_status)
+        except SandboxUnavailable:  # nothing was run: a second try finds no folder in its way
+            shutil.rmtree(store.folder)
+            raise
         return store.folder
 
 
@@ -191,7 +197,8 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
         )
         await search.run()
         if config.report:
-            store.set_meta("report", await report.assess(search))
+            shorter = await simplify_champion(search) if config.simplify else None
+            store.set_meta("report", await report.assess(search, shorter))
         store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()
@@ -226,10 +233,10 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
 def _spent(store: Store) -> dict[str, float]:
     """What earlier sessions of a run spent, from its journal."""
     outcomes = store.outcomes("train")
-    baselines = {p.id for p in store.programs() if p.origin == "baseline"}
-    evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
-    told = (p for p in store.programs() if p.parents and p.source and p.id in outcomes)
-    evaluations += (store.config.tuning or 0) * sum(OPERATORS[p.operator].tuned for p in told)
+    free = {p.id for p in store.programs() if p.origin in ("baseline", ORIGIN)}
+    evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in free)
+    tuned = sum(is_tuned(p) for p in store.programs() if p.source and p.id in outcomes and p.id not in free)
+    evaluations += (store.config.tuning or 0) * tuned
     totals = store.spend().values()
     input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from evaluators import racing, tuning
+from evaluators import racing, sampling, tuning
 from evaluators.admission.literals import with_parameters, without_parameters
 from evaluators.admission.parameters import Parameter, parameters
 from evaluators.evaluator import Evaluator
@@ -49,7 +49,7 @@ async def tuned(evaluator: Evaluator, source: str, *, plan: Plan | None, evaluat
     new = {p.name for p in parameters(ast.parse(lifted))} - written
     simulations = evaluations * len(evaluator.instances(GUIDE))
     try:
-        found = await tuning.sample(evaluator, lifted, GUIDE, plan=plan, simulations=simulations, seed=seed)
+        found = await sampling.sample(evaluator, lifted, GUIDE, plan=plan, simulations=simulations, seed=seed)
     except tuning.NothingToTune as nothing:
         raise EditRefused(str(nothing)) from None
     if isinstance(found, Failure):

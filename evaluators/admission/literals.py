@@ -72,11 +72,19 @@ def without_parameters(source: str, names: Collection[str]) -> str:
     for node in sorted(places, key=lambda node: (node.lineno, node.col_offset), reverse=True):
         if node.id in found:
             value = float(f"{found[node.id]:.3g}")
-            text = f"({value!r})" if value < 0 else repr(value)
             line = lines[node.lineno - 1]
-            lines[node.lineno - 1] = line[: node.col_offset] + text.encode() + line[node.end_col_offset :]
-    dropped = {s.lineno for s in tree.body if is_parameter(s) and parameter(s).name in found}
-    return b"\n".join(line for number, line in enumerate(lines, 1) if number not in dropped).decode().lstrip("\n")
+            before, after = line[: node.col_offset], line[node.end_col_offset :]
+            bare = value >= 0 or (before.endswith(b"(") and after.startswith(b")"))
+            lines[node.lineno - 1] = before + (repr(value) if bare else f"({value!r})").encode() + after
+    for statement in reversed(tree.body):
+        if is_parameter(statement) and parameter(statement).name in found:
+            del lines[statement.lineno - 1]
+            while lines[statement.lineno - 1] == b"" and lines[statement.lineno - 2 : statement.lineno - 1] in (
+                [],
+                [b""],
+            ):
+                del lines[statement.lineno - 1]  # the gap that set the definitions apart
+    return b"\n".join(lines).decode()
 
 
 def _literals(tree: ast.Module, weights: set[int]) -> Iterator[ast.expr]:

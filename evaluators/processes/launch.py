@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from evaluators.sandbox import seal
@@ -47,3 +48,10 @@ def command(module: str, function: str, *numbers: int) -> list[str]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *(path for path in sys.path if os.path.isabs(path) and path != root)]
     return [sys.executable, "-s", "-P", "-c", _BOOTSTRAP, json.dumps(paths), module, function, *map(str, numbers)]
+
+
+def nameless_file() -> int:
+    """Descriptor of a new file, for a process to complain to, that is gone when it is closed."""
+    descriptor, path = tempfile.mkstemp(prefix="evolve-zygote-")
+    os.unlink(path)
+    return descriptor

@@ -10,7 +10,6 @@ import math
 import os
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -63,6 +62,9 @@ class Zygote:
     async def start(self, splits: list[str]) -> None:
         """Start the process; return when it is ready to fork workers.
 
+        One that had to compile simulators is replaced once by another that loads them: forks of the
+        memory that a compiler leaves were measured to cost a tenth more, for as long as it lives.
+
         Raises
         ------
         LayersMissing
@@ -70,10 +72,20 @@ class Zygote:
         ZygoteFailed
             If the problem does not import, compile or load.
         """
+        found = await self._begin(splits)
+        if found["compiled"]:
+            await self.close()
+            self.lost = False
+            found = await self._begin(splits)
+        self.layout = [Layout(*array) for array in found["layout"]]
+        self.missing = found["missing"]
+
+    async def _begin(self, splits: list[str]) -> Mapping[str, Any]:
+        """Start a process; what it says once it is ready."""
         self._ready = asyncio.get_running_loop().create_future()
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
-        self._errors = _nameless_file()
+        self._errors = launch.nameless_file()
         with theirs:
             self._process = subprocess.Popen(
                 launch.command("evaluators.processes.zygote_main", "main", theirs.fileno(), os.getpid()),
@@ -97,8 +109,8 @@ class Zygote:
         if "missing" in message:
             await self.close()
             raise LayersMissing(*message["missing"])
-        self.layout = [Layout(*array) for array in message["ready"]["layout"]]
-        self.missing = message["ready"]["missing"]
+        ready: Mapping[str, Any] = message["ready"]
+        return ready
 
     async def load(self, split: str) -> None:
         """Load a split; nothing may run meanwhile, since the zygote does not watch workers then.
@@ -275,13 +287,6 @@ class Zygote:
             self._loads.pop(message["loaded"]).set_result(None)
         else:
             self._ready.set_result(message)
-
-
-def _nameless_file() -> int:
-    """Descriptor of a new file that is gone when it is closed."""
-    descriptor, path = tempfile.mkstemp(prefix="evolve-zygote-")
-    os.unlink(path)
-    return descriptor
 
 
 def _forget(future: asyncio.Future[Any]) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import select
@@ -36,9 +35,11 @@ from evaluators.processes import pages
 from evaluators.sandbox import doctor, namespaces, seal
 
 if TYPE_CHECKING:
-    from evaluators.processes.worker import Case, Order, Prepared, Task
+    from evaluators.processes.preparation import Ready
+    from evaluators.processes.worker import Order
     from evaluators.sandbox.namespaces import Hideout
 
+_ORDERED = ("split", "probe", "mode", "timeout_s")  # what a run is ordered by
 _WATCH_S = 0.5
 _ORPHAN_ROUNDS = 100  # more than enough for all but a fork bomb, which dies with the zygote
 
@@ -124,76 +125,21 @@ class Zygote:
         self._hideout = hideout
         self._workers: dict[int, _Worker] = {}  # by process
         self._fate: dict[int, str] = {}  # processes killed from here, and why
-        self._task: Task
-        self._prepared: Prepared
-        self._live: Any
+        self._ready: Ready
 
     def prepare(self, missing: list[str]) -> None:
-        """Import, load instances, compile what all programs share; then say how solutions look."""
-        if "prepared" in self._settings:
-            self._prepare_plain(missing)
-            return
+        """Get ready, say how solutions look, and from then on change as little memory as possible."""
         # Here, not above: numba takes longer to import than everything before.
-        sys.meta_path.insert(0, _Without("yaml", "cffi"))
-        problem = importlib.import_module(self._settings["module"]).PROBLEM
-        sys.meta_path.insert(0, _Without("scipy.linalg"))  # problems whose kernels multiply matrices have imported it
-        from evaluators.compiler import native, warmup
-        from evaluators.compiler.compile import compile_hooks, draft, solution_layout
-        from evaluators.processes import wire, worker
+        from evaluators.processes import preparation
 
-        module, _, function = self._settings["task"].partition(":")
-        self._task = getattr(importlib.import_module(module), function)
-        self._live = worker.live
-        self._prepared = worker.Prepared(problem)
-        self._prepared.probes = self._cases(problem.probes())
-        self._prepared.splits["probes"] = self._prepared.probes
-        for split in self._settings["splits"]:
-            self._load(split)
-        compile_hooks(warmup.source(problem), problem)
-        native.prepare()
-        order = self._order("probes", True, "once", self._settings["timeout_s"])
-        for rule in problem.rules[:1]:
-            reply = worker.evaluate(draft(rule.source, problem), order, self._prepared)
-            assert reply[:1] == b"S", f"the baseline {rule.name} fails on the probes: {reply!r}"
-            # Measures are compiled on first use too, and tuning runs them in workers.
-            worker.losses(self._prepared.probes[:1], compile_hooks(rule.source, problem), problem)
-        layout = solution_layout(problem, self._settings["decoder"], self._prepared.probes[0].data)
-        del self._prepared.splits["probes"]
-        self._be_ready(layout=[wire.Layout(*array) for array in layout], missing=missing)
-
-    def _prepare_plain(self, missing: list[str]) -> None:
-        """Get ready for programs that bring all they need: no problem is imported, nothing is compiled."""
-        module, _, function = self._settings["task"].partition(":")
-        home = importlib.import_module(module)
-        self._task, self._live = getattr(home, function), home.live
-        self._prepared = home.prepare(self._settings["prepared"])
-        self._be_ready(layout=[], missing=missing)
-
-    def _be_ready(self, **found: object) -> None:
+        self._ready = preparation.prepare(self._settings)
         _be_single_threaded()
         gc.collect()
         pages.fill_holes()
         gc.freeze()  # collections would otherwise touch, and so copy, shared pages
         pages.gather()
+        found = {"layout": self._ready.layout, "missing": missing, "compiled": self._ready.compiled}
         _say(self._control, ready=found)
-
-    def _cases(self, instances: Any) -> list[Case]:
-        from evaluators.compiler.compile import simulator
-        from evaluators.processes.worker import Case
-
-        problem, decoder = self._prepared.problem, self._settings["decoder"]
-        return [Case(i.name, i.data, simulator(problem, decoder, i.data)) for i in instances]
-
-    def _load(self, split: str) -> None:
-        problem, sets = self._prepared.problem, self._settings["sets"]
-        instances = problem.read(Path(sets[split])) if split in sets else problem.splits[split]()
-        self._prepared.splits[split] = self._cases(instances)
-
-    def _order(self, split: str, probe: bool, mode: str, timeout_s: float) -> Order:
-        from evaluators.processes.worker import Order
-
-        limits = self._settings
-        return Order(split, probe, timeout_s, limits["memory_bytes"], limits["weak"], mode)
 
     def serve(self) -> None:
         """Obey until the parent closes its end; no worker outlives this."""
@@ -228,12 +174,12 @@ class Zygote:
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "load" in message:
-            self._load(message["load"])
+            self._ready.load(message["load"])
             gc.collect()
             gc.freeze()
             _say(self._control, loaded=message["load"])
         elif "run" in message:
-            self._fork(message["run"], self._order(*(message[key] for key in ("split", "probe", "mode", "timeout_s"))))
+            self._fork(message["run"], self._ready.order(*(message[key] for key in _ORDERED)))
         else:
             for process, worker in self._workers.items():
                 if worker.number == message["kill"]:
@@ -244,15 +190,15 @@ class Zygote:
         zygote = os.getpid() if self._hideout.init is None else 0  # as a worker sees it: outside its namespace
         process = _fork(hooks="prepared" in self._settings)
         if process == 0:
-            self._become(self._live, descriptor, zygote, order)
+            self._become(descriptor, zygote, order)
         os.close(descriptor)
         self._workers[process] = _Worker(number, time.monotonic() + order.timeout_s)
 
-    def _become(self, live: Any, descriptor: int, zygote: int, order: Order) -> NoReturn:
+    def _become(self, descriptor: int, zygote: int, order: Order) -> NoReturn:
         if self._hideout.root is not None:
             os.fchdir(self._hideout.root)
         signal.set_wakeup_fd(-1)
-        live(descriptor, zygote, order, self._prepared, self._task)
+        self._ready.live(descriptor, zygote, order, self._ready.prepared, self._ready.task)
         raise AssertionError("a worker never returns")
 
     def _kill(self, process: int, why: str) -> None:
@@ -298,18 +244,6 @@ class Zygote:
                 if self._hideout.init is None:
                     os.waitpid(orphan, 0)
             time.sleep(0.001)
-
-
-class _Without:
-    """Has imports of some modules fail: numba uses them where it finds them, and each costs every fork its share."""
-
-    def __init__(self, *names: str) -> None:
-        self._names = names
-
-    def find_spec(self, name: str, *_: object) -> None:
-        """Refuse these; None leaves any other to whoever finds it."""
-        if name in self._names:
-            raise ModuleNotFoundError(f"the zygote does without {name}", name=name)
 
 
 def _kill_group(process: int) -> None:

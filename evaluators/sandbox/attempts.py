@@ -105,6 +105,32 @@ def inherited() -> Attempts:
     return {"used an inherited descriptor": use}
 
 
+def of_task(scratch: Path, folder: Path, own: Path) -> Attempts:
+    """Leave what a task's evaluator may read, ``folder``, and write, ``own``; both are made here."""
+    folder.mkdir()
+    own.mkdir()
+    secret, data = scratch / "elsewhere", folder / "data"
+    secret.write_text("x")
+    data.write_text("x")
+
+    def use_what_is_allowed() -> None:
+        """Succeeds, which is bad, if any of it is refused."""
+        try:
+            data.read_text()
+            (own / "result").write_text("x")
+        except OSError:
+            return
+        _refused_if(True)
+
+    files: Attempts = {
+        "read a file elsewhere": secret.read_text,
+        "wrote into the task's folder": lambda: data.write_text("y"),
+        "listed the machine's files": lambda: os.listdir("/"),
+        "was kept from its own files": use_what_is_allowed,
+    }
+    return files | processes()
+
+
 def spin() -> None:
     """Compute for ever: what a limit on CPU time ends, with a signal."""
     while True:

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypedDict
 
 from evaluators.processes import launch
 from evaluators.sandbox import attempts, namespaces, seal
+from evaluators.tasks import task_seal
 
 _CHILD_S = 5
 _SPIN_S = 60  # a second of CPU time takes long on a busy machine
@@ -79,7 +80,10 @@ def print_probe() -> None:
         works=clean,
         detail=f"{len(os.environ)} variables pass: {', '.join(sorted(os.environ))}",
     )
-    print(json.dumps([environment, *probe(), _checked("CPU limit", "the machine: endless computing ends", _spin_ends)]))
+    cpu = _checked("CPU limit", "the machine: endless computing ends", _spin_ends)
+    with tempfile.TemporaryDirectory(prefix="evolve-doctor-") as scratch:
+        task = _record(_task_test(Path(scratch)))
+    print(json.dumps([environment, *probe(), cpu, task]))
 
 
 def probe() -> list[Record]:
@@ -108,6 +112,19 @@ def _tests(scratch: Path) -> list[_Test]:
         _Test(filter_.name, filter_.protects, _without_rights(filter_), processes | files, platform.machine()),
         _Test("worker", "all of this at once, as workers have it", _seal, processes | files | rights | inherited),
     ]
+
+
+def _task_test(scratch: Path) -> _Test:
+    """The wider seal around a user's own evaluator, which may read its folder and write another one."""
+    folder, own = scratch / "task", scratch / "own"
+    forbidden = attempts.of_task(scratch, folder, own)
+
+    def close() -> None:
+        seal.own_group()
+        access = task_seal.Access([str(folder)], [str(own)])
+        task_seal.seal_task([_REPORT], os.getppid(), access, (_MEMORY_BYTES, _CHILD_S), weak=True)
+
+    return _Test("task seal", "a task's evaluator: files elsewhere, networks, processes", close, forbidden)
 
 
 def _without_rights(layer: seal.Layer) -> Callable[[], None]:

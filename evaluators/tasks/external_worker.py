@@ -15,9 +15,7 @@ import os
 import socket
 import sys
 import traceback
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -26,12 +24,14 @@ import numpy as np
 from evaluators.processes import frames
 from evaluators.processes.worker import Order
 from evaluators.sandbox import seal
-from evaluators.tasks import program_proxy
+from evaluators.tasks import program_proxy, stand_ins
 from evaluators.tasks.task_seal import Access, seal_task
 
 METRICS, FAILURE = b"A", b"F"
 _ANSWER, _PROGRAM = 3, 4  # descriptors of the evaluator's process
 _MAX_REASON = 500
+_NOT_HERE = " (no processes, networks or other files here: docs/tasks.md)"
+_STAGES = tuple(f"evaluate_stage{number}" for number in (1, 2, 3))
 
 
 class Job(NamedTuple):
@@ -94,7 +94,8 @@ def evaluate(job: Job, descriptor: int, zygote: int, order: Order) -> None:
     except MemoryError as error:
         _send(FAILURE, ["out_of_memory", f"{_place(error)}{str(error) or 'an allocation was refused'}"])
     except BaseException as error:
-        _send(FAILURE, ["crashed", f"{_place(error)}{type(error).__name__}: {error}"])
+        hint = _NOT_HERE if isinstance(error, PermissionError) else ""
+        _send(FAILURE, ["crashed", f"{_place(error)}{type(error).__name__}: {error}{hint}"])
 
 
 def _be_program(job: Job, descriptor: int, read: Sequence[str], limits: tuple[int, float], weak: bool) -> NoReturn:
@@ -108,27 +109,9 @@ def _be_program(job: Job, descriptor: int, read: Sequence[str], limits: tuple[in
         os._exit(status)
 
 
-def _stand_in_for_openevolve() -> None:
-    """The one class that evaluators written for OpenEvolve import, where that is not installed."""
-    if importlib.util.find_spec("openevolve") is not None:
-        return
-    package, module = types.ModuleType("openevolve"), types.ModuleType("openevolve.evaluation_result")
-    module.__dict__["EvaluationResult"] = EvaluationResult
-    package.__dict__["evaluation_result"] = module
-    sys.modules.update({"openevolve": package, "openevolve.evaluation_result": module})
-
-
-@dataclass
-class EvaluationResult:
-    """Metrics, and notes that are not used here."""
-
-    metrics: dict[str, Any]
-    artifacts: dict[str, Any] = field(default_factory=dict)
-
-
 def _run(job: Job) -> Any:
     """Import the user's evaluator and call it."""
-    _stand_in_for_openevolve()
+    stand_ins.install()
     spec = importlib.util.spec_from_file_location("evaluator", job.evaluator)
     assert spec is not None
     assert spec.loader is not None
@@ -142,6 +125,11 @@ def _run(job: Job) -> Any:
         os.makedirs(results, exist_ok=True)
         main(job.program, results)
         return _written(results)
+    if stages := [getattr(module, name) for name in _STAGES if callable(getattr(module, name, None))]:
+        found: dict[str, Any] = {}
+        for stage in stages:
+            found |= _metrics(stage(job.program))
+        return found
     raise AttributeError("the evaluator defines neither evaluate(program_path) nor main(program_path, results_dir)")
 
 

@@ -44,7 +44,8 @@ def run(
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
     ] = None,
     repair: Annotated[
-        bool | None, typer.Option("--repair/--no-repair", help="Ask once more for a program that does not compile.")
+        bool | None,
+        typer.Option("--repair/--no-repair", help="Ask once more for what does not compile; default with models."),
     ] = None,
     prompts: Annotated[_Folder, typer.Option(help="Folder of your own templates; see docs/prompts.md.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
@@ -64,6 +65,9 @@ def run(
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="How often a race may drop what is as good; default 0.05.")
+    ] = None,
+    tuning: Annotated[
+        int | None, typer.Option(help="Evaluations' worth of simulations for each tuning of constants; 0: none.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
@@ -90,7 +94,7 @@ def run(
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
-        "race": race, "alpha": alpha,
+        "race": race, "alpha": alpha, "tuning": tuning,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
         "allow_weak_sandbox": allow_weak_sandbox or None, "trust_evaluator": trust_evaluator or None,
     }  # fmt: skip

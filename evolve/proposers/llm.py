@@ -15,14 +15,14 @@ from evolve import prompt
 from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
 from evolve.llm import LLM, LLMFatal, LLMUnavailable
-from evolve.operators import REPAIR
+from evolve.operators import OFFERED, REPAIR
 from evolve.proposers.proposer import Draft, EditRefused, Proposer, Spend
 from evolve.replies import find_thought
 from evolve.strategies.strategy import Offer, Proposal
 from problems.problem import Problem
 
 # What a run offers its strategy; the others have to be asked for.
-OPERATORS = ("rewrite", "diff")
+OPERATORS = OFFERED
 
 
 class LLMProposer(Proposer):

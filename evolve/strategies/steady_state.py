@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from evolve.operators import OPERATORS
+from evolve.operators import OPERATORS, is_tuned
 from evolve.program import Candidate
 from evolve.strategies._population import Population, has_constants, pick
 from evolve.strategies.strategy import Proposal, Strategy, View
@@ -84,7 +84,7 @@ class SteadyState(Strategy):
         self._told += 1
         self._population.add(candidate)
         program = candidate.program
-        if program.parents and OPERATORS[program.operator].tuned:
+        if is_tuned(program):
             self._settled.add(program.id)
             if program.operator == "tune":
                 self._settled.update(program.parents)

@@ -7,9 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._hardware.step_cost import StepCost, kv_capacity_tokens, step_cost
+from problems._hardware.step_cost import StepCost, step_cost
 from problems._jit import inlined
-from problems.serving._machine import BLOCK_TOKENS, MAX_RUNNING, SWAP_BLOCK, TIMES, Host, Limits, Serving, make_instance
+from problems.serving._cluster_paths import block_paths
+from problems.serving._machine import (
+    BLOCK_TOKENS,
+    MAX_RUNNING,
+    SWAP_BLOCK,
+    TIMES,
+    Host,
+    Limits,
+    Serving,
+    blocks_on,
+    make_instance,
+)
 from problems.serving._requests import Requests
 
 # What a server does.
@@ -40,6 +51,9 @@ class Cluster(NamedTuple):
     router_s: np.ndarray  # (ROUTER_TIMES,) float64
     kind: np.ndarray  # (servers,) int64, row of the tables
     role: np.ndarray  # (servers,) int64, MIXED, PREFILL or DECODE
+    cache_tokens: np.ndarray  # (1,) int64, tokens of a block of the prefix caches; 0: there are none
+    path_start: np.ndarray  # (n + 1,) int64, as block_paths
+    path: np.ndarray  # int64, as block_paths
 
 
 class Router(NamedTuple):
@@ -62,14 +76,23 @@ class Group(NamedTuple):
     role: int = MIXED
 
 
-def make_cluster(requests: Requests, groups: Sequence[Group], router: Router = ROUTER) -> Cluster:
+def make_cluster(
+    requests: Requests, groups: Sequence[Group], router: Router = ROUTER, *, cache_tokens: int = 0
+) -> Cluster:
     """Check and freeze an instance.
+
+    Parameters
+    ----------
+    requests, groups, router
+        What comes, to whom, and who decides where it goes.
+    cache_tokens : int
+        Tokens of a block of the prefix caches; 0: servers share nothing among requests.
 
     Raises
     ------
     ValueError
         As make_instance for each group; if there is no server or there are too many; if groups differ in what
-        they must have in common, or a time of the router is impossible.
+        they must have in common; if a time of the router or the size of cache blocks is impossible.
     """
     _check_groups(groups)
     _check_router(router)
@@ -82,6 +105,10 @@ def make_cluster(requests: Requests, groups: Sequence[Group], router: Router = R
             raise ValueError(f"horizon and decision times must be the same on all servers, got {sorted(times)}")
     if kinds[0].time_s[SWAP_BLOCK] >= 0:
         raise ValueError("servers of a cluster recompute what they preempt: swap_block_s must be negative")
+    block_tokens = int(kinds[0].limit[BLOCK_TOKENS])
+    if cache_tokens < 0 or cache_tokens % block_tokens:
+        raise ValueError(f"cache_tokens must be 0 or a multiple of block_tokens = {block_tokens}, got {cache_tokens}")
+    path_start, path = block_paths(requests, cache_tokens)
     counts = [group.servers for group in groups]
     data = Cluster(
         requests=requests,
@@ -94,10 +121,21 @@ def make_cluster(requests: Requests, groups: Sequence[Group], router: Router = R
         router_s=np.array(router, dtype=np.float64),
         kind=np.repeat(np.arange(len(groups)), counts),
         role=np.repeat(np.array([group.role for group in groups]), counts),
+        cache_tokens=np.array([cache_tokens]),
+        path_start=path_start,
+        path=path,
     )
     for array in data[1:]:
         array.setflags(write=False)
     return data
+
+
+def with_requests(data: Cluster, requests: Requests) -> Cluster:
+    """The same cluster with other requests."""
+    path_start, path = block_paths(requests, int(data.cache_tokens[0]))
+    for array in (path_start, path):
+        array.setflags(write=False)
+    return data._replace(requests=requests, path_start=path_start, path=path)
 
 
 def _check_groups(groups: Sequence[Group]) -> None:
@@ -127,6 +165,7 @@ def on_hosts(
     horizon_s: float,
     *,
     token_budget: int = 2048,
+    cache_tokens: int = 0,
     router: Router = ROUTER,
 ) -> Cluster:
     """A cluster of so many servers on each of some known devices and models; a step computes up to a budget.
@@ -138,18 +177,15 @@ def on_hosts(
     """
     groups = []
     for host, count in hosts:
-        if not 0 < host.share <= 1:
-            raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
-        blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
         limits = Limits(
-            blocks=blocks,
+            blocks=blocks_on(host),
             horizon_s=horizon_s,
             max_output=host.max_output,
             max_prefill=token_budget,
             patience=NEVER_PATIENT,
         )
         groups.append(Group(step_cost(host.device, host.model, host.tp, engine=host.engine), limits, count))
-    return make_cluster(requests, groups, router)
+    return make_cluster(requests, groups, router, cache_tokens=cache_tokens)
 
 
 @inlined

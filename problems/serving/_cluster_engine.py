@@ -51,12 +51,16 @@ def request_routing(instance: Cluster, route: Route, theta: np.ndarray) -> Routi
     opened, data = open_cluster(instance), borrow(instance)
     state = borrow(opened)
     arrival_s, servers, r, free_s = data.requests.arrival_s, len(data.kind), 0, 0.0
-    while r < len(arrival_s):
-        report_s = last_report_s(data, max(arrival_s[r], free_s) - data.router_s[DELAY])
+    while True:
+        report_s = np.inf
+        if r < len(arrival_s):
+            report_s = last_report_s(data, max(arrival_s[r], free_s) - data.router_s[DELAY])
         for i in range(servers):
-            own = at_server(data, i)
-            advance(own, state.engine, i, report_s, report_s)
-            take_report(own, state.engine, state.report, i, report_s)
+            advance(data, state, i, report_s)
+        if r == len(arrival_s):
+            break
+        for i in range(servers):
+            take_report(at_server(data, i), state.engine, state.report, i, report_s)
         while r < len(arrival_s):
             now_s = max(arrival_s[r], free_s)
             if last_report_s(data, now_s - data.router_s[DELAY]) > report_s:
@@ -64,7 +68,5 @@ def request_routing(instance: Cluster, route: Route, theta: np.ndarray) -> Routi
             route_request(data, state, r, now_s, report_s, route, theta)
             free_s = now_s + data.router_s[DECIDING]
             r += 1
-    for i in range(servers):
-        advance(at_server(data, i), state.engine, i, np.inf, np.inf)
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
     return _routing(opened)

@@ -11,6 +11,7 @@ import numpy as np
 from problems._jit import inlined
 from problems.problem import NonFiniteScore
 from problems.serving._cluster import DECIDING, DECODE, PERIOD, UP, Cluster, at_server
+from problems.serving._cluster_cache import cached_tokens
 from problems.serving._cluster_log import sent_to
 from problems.serving._cluster_state import ClusterState, prefill_us, send
 from problems.serving._cluster_views import Instance, Request
@@ -73,9 +74,9 @@ def _look_around(data: Cluster, state: ClusterState, r: int, now_s: float, repor
     """What a request would find at each server, as far as the router knows."""
     count, servers = 0, len(data.kind)
     for i in range(servers):
-        told = state.report[i]
-        told.cached = 0
-        told.prefill_us = prefill_us(at_server(data, i), data.requests.prompt_tokens[r] - told.cached, told.cached)
+        told, prompt = state.report[i], data.requests.prompt_tokens[r]
+        told.cached = cached_tokens(data, state.caches, i, r, prompt - 1)
+        told.prefill_us = prefill_us(at_server(data, i), prompt - told.cached, told.cached)
         count += 1 if eligible(state, i) else 0
     key, draw = session_key(data, r), scramble(4 * r)
     hash_1, draw_1 = key % servers, draw % servers

@@ -10,6 +10,7 @@ import numpy as np
 from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.serving._cluster import UP, Cluster, at_server
+from problems.serving._cluster_cache import Store, open_caches
 from problems.serving._engine_state import NOBODY, State, enqueue, open_state
 from problems.serving._machine import BLOCK_TOKENS, BLOCKS, Serving, unpack_cost
 
@@ -40,6 +41,7 @@ class ClusterState(NamedTuple):
     """Everything that changes during a simulation."""
 
     engine: State
+    caches: Store
     report: np.ndarray  # (servers,) REPORT
     log: np.ndarray  # (n,) int64, see _cluster_log.py
     sent_s: np.ndarray  # (n,) float64, when each request left the router
@@ -54,7 +56,7 @@ def open_cluster(data: Cluster) -> ClusterState:
         engine.server[i].free = data.limit[data.kind[i], BLOCKS]
         engine.server[i].role = data.role[i]
         engine.server[i].status = UP
-    return ClusterState(engine, report, np.empty(n, np.int64), np.full(n, np.inf))
+    return ClusterState(engine, open_caches(data), report, np.empty(n, np.int64), np.full(n, np.inf))
 
 
 @inlined

@@ -47,7 +47,7 @@ def place(data: Serving, state: State, i: int, r: int) -> None:
     block = data.limit[BLOCK_TOKENS]
     server.wait_s = 0.0
     server.free -= blocks_for(request.context + request.prefill_left, block)
-    if request.context > 0:  # it was swapped out
+    if request.context > 0 and data.time_s[SWAP_BLOCK] >= 0.0:  # it was swapped out
         server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     if request.prefill_left > 0:
         state.prefilling[i, server.prefilling] = r

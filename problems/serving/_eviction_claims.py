@@ -70,10 +70,13 @@ def _job_seconds(data: Caching, finish_s: np.ndarray) -> float:
 
 
 def _continuum(solve: Solve, host: tuple[str, str, int], rate_per_s: float) -> float:
-    """Job duration of LRU over Continuum's; coding agents, a cache of 400 blocks of 512 tokens."""
-    data = _served(agents(1200, rate_per_s, 1.0, 11), host, 512, 400, 0.6)
-    lru, continuum = (_job_seconds(data, solve(BY_NAME[name], data).finish_s) for name in ("lru", "continuum"))
-    return lru / continuum
+    """Job duration of LRU over Continuum's; coding agents, geometric mean over caches of 300 to 600 blocks."""
+    calls, gains = agents(1200, rate_per_s, 1.0, 11), []
+    for blocks in (300, 400, 500, 600):
+        data = _served(calls, host, 512, blocks, 0.6)
+        lru, continuum = (_job_seconds(data, solve(BY_NAME[name], data).finish_s) for name in ("lru", "continuum"))
+        gains.append(lru / continuum)
+    return float(np.exp(np.mean(np.log(gains))))
 
 
 CLAIMS = (
@@ -113,9 +116,10 @@ CLAIMS = (
         "2.16x shorter",
         2.16,
         2.16,
-        setting="Llama-3.1-70B on 4 A100, coding agents at 0.5 calls/s, cache of 400 blocks; waits added to drawn jobs",
+        setting="Llama-3.1-70B on 4 A100, coding agents at 0.5 calls/s, caches of 300 to 600 blocks of 512 tokens, "
+        "geometric mean; waits are added to jobs as drawn",
         experiment=lambda solve: _continuum(solve, ("A100-80", "Llama-3.1-70B", 4), 0.5),
-        why="theirs also serves calls in the order of their jobs, which the queue here does not",
+        why="1.03x to 1.21x over the sizes of the cache; theirs also serves calls in the order of their jobs",
     ),
     Claim(
         "Continuum (2025)",
@@ -123,7 +127,8 @@ CLAIMS = (
         "1.02-1.06x shorter",
         1.02,
         1.06,
-        setting="Llama-3.1-8B on an A100, coding agents at 0.6 calls/s, cache of 400 blocks",
+        setting="Llama-3.1-8B on an A100, coding agents at 0.6 calls/s; as above",
+        why="1.00x to 1.10x over the sizes of the cache",
         experiment=lambda solve: _continuum(solve, ("A100-80", "Llama-3.1-8B", 1), 0.6),
         tolerance=0.02,
     ),

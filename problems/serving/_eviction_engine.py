@@ -17,7 +17,7 @@ from problems._borrow import borrow
 from problems._hardware.step_cost import COARSE, StepCost
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
-from problems.serving._eviction_data import BLOCK_TOKENS, BLOCKS, NEVER_S, Caching, prefill_seconds, unpack
+from problems.serving._eviction_data import BLOCK_TOKENS, BLOCKS, KINDS, NEVER_S, Caching, prefill_seconds, unpack
 from problems.serving._eviction_views import Block, Cache
 from problems.serving._prefix import (
     NOBODY,
@@ -56,6 +56,8 @@ NODE = np.dtype(
 
 SESSION = np.dtype((np.record, [("last_s", np.float64), ("pause_s", np.float64), ("turns", np.int64)]))
 
+KIND = np.dtype((np.record, [("requests", np.int64), ("again", np.int64), ("pause_s", np.float64)]))
+
 SERVER = np.dtype(
     (
         np.record,
@@ -87,6 +89,7 @@ class State(NamedTuple):
     store: Store
     node: np.ndarray  # (b,) NODE
     session: np.ndarray  # (n,) SESSION
+    kind: np.ndarray  # (len(KINDS),) KIND, what has started: requests, later ones of sessions, and pauses in all
     server: np.ndarray  # (1,) SERVER
 
 
@@ -99,7 +102,9 @@ def _open(data: Caching) -> State:
     session = np.zeros(n, SESSION)
     for s in range(n):
         session[s].pause_s = NEVER_S
-    return State(empty_store(data.limit[BLOCKS : BLOCKS + 1]), node, session, np.zeros(1, SERVER))
+    return State(
+        empty_store(data.limit[BLOCKS : BLOCKS + 1]), node, session, np.zeros(len(KINDS), KIND), np.zeros(1, SERVER)
+    )
 
 
 @inlined
@@ -115,9 +120,12 @@ def _arrive(data: Caching, state: State) -> None:
 @inlined
 def _meet(data: Caching, state: State, r: int) -> None:
     """Note that request r starts: a turn of its session, and what its session had announced has come."""
-    server, session = state.server[0], state.session[data.session[r]]
+    server, session, kind = state.server[0], state.session[data.session[r]], state.kind[data.kind[r]]
+    kind.requests += 1
     if session.turns > 0:
         session.pause_s = data.arrival_s[r] - session.last_s
+        kind.pause_s += session.pause_s
+        kind.again += 1
     session.last_s = data.arrival_s[r]
     session.turns += 1
     server.started += 1
@@ -133,7 +141,7 @@ def _meet(data: Caching, state: State, r: int) -> None:
 def _describe_block(data: Caching, cost: StepCost, state: State, slot: int) -> Block:
     block, now_s, tokens = state.store.block[slot], state.server[0].now_s, data.limit[BLOCK_TOKENS]
     node = state.node[block.node]
-    session = state.session[data.session[node.last]]
+    session, kind = state.session[data.session[node.last]], state.kind[data.kind[node.last]]
     coarse = (cost.layers_s[-1] - cost.layers_s[-2]) / COARSE
     return Block(
         idle=now_s - block.used_s,
@@ -147,6 +155,8 @@ def _describe_block(data: Caching, cost: StepCost, state: State, slot: int) -> B
         kind=float(data.kind[node.last]),
         turns=float(session.turns),
         pause=session.pause_s,
+        returns=kind.again / kind.requests,
+        usual=kind.pause_s / max(kind.again, 1),
         due=min(node.due_s - now_s, NEVER_S),
         wanted=float(node.wanted),
     )

@@ -152,8 +152,13 @@ def lower_bounds(data: Caching) -> dict[str, float]:
     No cache has more hits, fewer computed tokens never take longer, and in a queue served in order of arrival
     nothing starts later if nothing before it takes longer.
     """
-    unlimited = data.limit.copy()
-    unlimited[BLOCKS] = max(len(data.parent), 1)
-    unlimited.setflags(write=False)
-    found = replay(data._replace(limit=unlimited), np.zeros(0, np.int64))
+    found = replay(unlimited(data), np.zeros(0, np.int64))
     return _metrics(data, found.hits, found.finish_s) | {"evictions": 0.0}
+
+
+def unlimited(data: Caching) -> Caching:
+    """The same requests at a cache that holds everything."""
+    limit = data.limit.copy()
+    limit[BLOCKS] = max(len(data.parent), 1)
+    limit.setflags(write=False)
+    return data._replace(limit=limit)

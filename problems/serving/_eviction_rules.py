@@ -68,11 +68,7 @@ def steps_to_execution(block: Block, cache: Cache) -> float:
 
 
 def workflow_aware(block: Block, cache: Cache) -> float:
-    """LRU weighed with the predicted reuse of tools and workflows; what has ended goes first."""
-    if block.kind == 0.0:
-        return block.idle
-    if block.due > 1e5:
-        return 1e6 + block.idle
+    """Recency weighed with predicted reuse; what has ended goes first, and what is overdue is doubted."""
     return 0.3 * block.idle + 0.7 * abs(block.due)
 
 

@@ -19,6 +19,8 @@ class Block(NamedTuple):
     kind: Annotated[float, "1", "of its last request; 0: a person reads the answer, 1: a tool runs, 2: a workflow"]
     turns: Annotated[float, "count", "requests of its last session so far"]
     pause: Annotated[float, "s", "between the last two requests of that session; 1e6 if there is only one"]
+    returns: Annotated[float, "1", "share of requests of its kind so far that continue a session"]
+    usual: Annotated[float, "s", "mean time between requests of a session of its kind so far; 0 before the first"]
     due: Annotated[float, "s", "until it is predicted to be used again; < 0: overdue; 1e6: not again. Often wrong"]
     wanted: Annotated[float, "count", "requests in the queue that repeat it"]
 

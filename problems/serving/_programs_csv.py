@@ -57,7 +57,7 @@ def _read_file(path: Path) -> Instance:
     host = Host("A100-80", "Llama-3.1-8B", max_output=2048)
     numbered = [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
     if numbered and numbered[0][1].startswith("#"):
-        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
+        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1][1:].split(), host)
         del numbered[0]
     if len(numbered) < 2:
         raise BadInstance(f"{path}: the file holds no calls")

@@ -30,6 +30,7 @@ from problems.serving._eviction_hidden import HIDDEN
 from problems.serving._eviction_replay import RAW_UNITS, lower_bounds, measure, verify
 from problems.serving._eviction_rules import BASELINES
 from problems.serving._eviction_suites import SPLITS, probes, suite
+from problems.serving._eviction_trace import explain, narrate
 from problems.serving._eviction_views import Block, Cache
 
 __all__ = ["PROBLEM", "Block", "Cache", "Cached", "Caching", "make_instance"]
@@ -97,4 +98,6 @@ PROBLEM = Problem(
     format=FORMAT,
     claims=CLAIMS,
     hidden=HIDDEN,
+    explain=explain,
+    narrate=narrate,
 )

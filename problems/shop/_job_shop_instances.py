@@ -52,9 +52,8 @@ def _generated(
 @cache
 def train() -> Sequence[Instance]:
     """Eight sizes in Taillard's distribution, fewer of the large ones: what they cost grows faster than they differ."""
-    small = ((15, 15), (20, 15), (20, 20), (30, 15), (30, 20))
-    drawn = *_generated("train", 36, small), *_generated("train", 24, ((50, 15), (50, 20)))
-    return *drawn, *_generated("train", 12, ((100, 20),))
+    counts = {60: ((15, 15), (20, 15), (20, 20)), 48: ((30, 15), (30, 20)), 24: ((50, 15), (50, 20)), 12: ((100, 20),)}
+    return tuple(instance for count, sizes in counts.items() for instance in _generated("train", count, sizes))
 
 
 @cache

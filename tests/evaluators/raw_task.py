@@ -1,6 +1,6 @@
 """What the worker of a RawEvaluator does: run hostile Python after sealing, as no policy would."""
 
-from evaluators.compiler.compile import DRAFTED
+from evaluators.compiler.compile import DRAFTED, draft
 from evaluators.processes import wire, worker
 
 
@@ -11,5 +11,5 @@ def run(source, order, prepared):
     found = {"said": "", "program": ""}
     exec(source, {"found": found, "prepared": prepared, "order": order, "worker": worker, "wire": wire})
     if found["program"]:
-        return worker.evaluate(found["program"], order, prepared)
+        return worker.evaluate(draft(found["program"], prepared.problem), order, prepared)
     return wire.encode_failure("crashed", "run", f"survived: {found['said']}")

@@ -17,7 +17,7 @@ from one_machine import PROBLEM
 
 from evaluators.evaluator import Evaluator, SandboxUnavailable
 from evaluators.outcome import Ok
-from evaluators.processes.zygote import ZygoteFailed
+from evaluators.processes.zygote import Zygote, ZygoteFailed
 from evaluators.sandbox import namespaces, seal
 from evaluators.sandbox.limits import Limits
 
@@ -231,3 +231,21 @@ def test_a_problem_that_does_not_import_in_the_zygote_says_why(monkeypatch):
     monkeypatch.setattr(Evaluator, "task", "no_such_module:run")
     with pytest.raises(ZygoteFailed, match="no_such_module"):
         asyncio.run(evaluator.start())
+
+
+def test_a_zygote_that_had_to_compile_is_replaced_once_by_one_that_loads(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    found: list[bool] = []
+    begin = Zygote._begin
+
+    async def watched(zygote: Zygote, splits: list[str]):
+        ready = await begin(zygote, splits)
+        found.append(ready["compiled"])
+        return ready
+
+    monkeypatch.setattr(Zygote, "_begin", watched)
+    for expected in ([True, False], [True, False, False]):
+        driver = Driver(Evaluator(PROBLEM, workers=1))
+        assert isinstance(driver.evaluate(RULE), Ok)
+        driver.close()
+        assert found == expected

@@ -95,3 +95,11 @@ def test_a_strategy_says_what_it_wants_models_to_be_asked_unless_its_user_does()
     assert "redesign" in RunConfig.make(**settings, model=("a",)).operators
     assert RunConfig.make(**settings, model=("a",), operators=("diff",)).operators == ("diff",)
     assert RunConfig.make(**settings).operators == ()
+
+
+def test_a_run_from_before_strategies_had_a_say_keeps_the_operators_it_had(tmp_path):
+    said = 'problem = "shop/job_shop"\nstrategy = "portfolio"\nproposer = "llm"\nmodel = ["a"]\noperators = []\n'
+    (tmp_path / "run.toml").write_text(said)
+    config = RunConfig.of_run(tmp_path)
+    assert config.operators == ("rewrite", "diff")
+    assert not config.repair

@@ -5,9 +5,13 @@ from collections import Counter
 import pytest
 from loopback import Loopback, say_by
 from scripted import REWRITE, digits, evolve, finish, search
+from tiny_problem import PROBLEM
 
 from evaluators.outcome import CompileError, Ok, Rejected
+from evolve.findings import Findings
+from evolve.program import Candidate, Program
 from evolve.store import Store
+from evolve.strategies.sample import Sample
 
 FLAWS = ("    seen = [0.0]\n", "    pair = (0.0, 1.0) + 1.0\n")
 
@@ -67,3 +71,43 @@ def test_a_replay_makes_the_same_repairs(run, tmp_path):
     assert code == 0, err
     with Store(folder) as store, Store(tmp_path / "again") as again:
         assert [a.parents for a in store.asks().values()] == [a.parents for a in again.asks().values()]
+
+
+def test_repairs_end_where_they_run_less_often_than_other_programs_do():
+    found = Findings(PROBLEM, Sample(PROBLEM))
+
+    def tell(number, outcome, operator="diff", model="m"):
+        found.hear(Candidate(Program(number, f"x = {number}", "llm", operator, (), "", model), outcome))
+
+    ran, broken = Ok({"gap": 1.0, "profit": 1.0, "decision_time": 1.0}, {}, {}, {}), CompileError("compile", "no")
+    for number in range(0, 40, 2):
+        tell(number, ran)
+        tell(number + 1, broken)
+    assert found.broken().program.id == 1
+    found.mended.add(1)
+    assert found.broken().program.id == 3
+    # half of all programs run; repairs start from nine in ten
+    for number in range(40, 47):
+        tell(number, broken, "repair")
+        assert found.broken() is not None
+    tell(47, broken, "repair")
+    tell(48, broken, "repair")
+    assert found.broken() is None
+    for number in range(49, 54):
+        tell(number, ran, "repair")
+    assert found.broken().program.id == 3
+
+
+def test_only_what_a_model_wrote_and_no_twin_or_mended_program_is_repaired():
+    found = Findings(PROBLEM, Sample(PROBLEM))
+    for number, (outcome, operator, model, source) in enumerate(
+        [
+            (Rejected("admit", "the same program as 0"), "diff", "m", "x = 1"),
+            (Rejected("edit", "no code"), "diff", "m", ""),
+            (CompileError("compile", "no"), "repair", "m", "x = 2"),
+            (CompileError("compile", "no"), "mutate", "", "x = 3"),
+            (Rejected("admit", "line 1: no lists"), "diff", "m", "x = [1]"),
+        ]
+    ):
+        found.hear(Candidate(Program(number, source, "llm", operator, (), "", model), outcome))
+    assert found.broken().program.id == 4

@@ -25,6 +25,7 @@ def test_a_run_refuses_to_start_without_a_required_layer(call, monkeypatch, sett
     assert f"lacks a layer of the sandbox: {layer}" in err
     assert "--allow-weak-sandbox" in err
     assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()  # so the same command can be given again
 
 
 @needs_sandbox

@@ -15,7 +15,7 @@ from evaluators.sandbox import doctor, seal
 
 LAYERS = [
     "environment", "descriptors", "limits", "namespaces", "chroot", "privileges", "landlock", "seccomp", "worker",
-    "group kill", "parent death", "CPU limit", "versions",
+    "group kill", "parent death", "CPU limit", "task seal", "versions",
 ]  # fmt: skip
 OPTIONAL = {"namespaces", "chroot", "versions"}
 
@@ -91,7 +91,7 @@ def test_a_required_layer_that_is_switched_off_is_named_with_exit_code_3(layer: 
     assert done.returncode == 3
     missing = doctor.missing(json.loads(done.stdout))
     assert layer in missing
-    assert set(missing) <= {layer, "worker"}
+    assert set(missing) <= {layer, "worker", "task seal"}
     assert layer in done.stderr
     assert "--allow-weak-sandbox" in done.stderr
 

@@ -224,3 +224,54 @@ def test_each_kind_of_gullible_evaluator_is_named(tmp_path: Path, body: str, exp
 def test_a_folder_that_moves_is_still_a_task(tmp_path: Path):
     folder = shutil.copytree(TASKS / "packing", tmp_path / "elsewhere")
     assert isinstance(outcome_of(registry.load(f"task:{folder}")), Ok)
+
+
+@needs_sandbox
+def test_an_evaluator_in_openevolves_form_is_scored_without_openevolve():
+    problem = registry.load(f"task:{TASKS / 'cascade'}")
+    assert problem.statement.startswith("You are an expert in scheduling.")  # all that is read of its config.yaml
+    initial = problem.baselines[0].source
+    wspt, broken = (initial.replace("float(duration)", text) for text in ("duration / weight", "1 / 0"))
+    driver = Driver(ExternalEvaluator(problem, workers=2))
+    first, better, failed = (driver.evaluate(source) for source in (initial, wspt, broken))
+    fixed = driver.evaluate(initial.replace('kind="stable"', 'kind="heapsort"'))
+    driver.close()
+    assert isinstance(first, Ok)
+    assert isinstance(better, Ok)
+    assert first.objectives["combined_score"] < better.objectives["combined_score"] == 1.0
+    assert failed.kind == "crashed"
+    assert "division by zero" in failed.reason
+    assert fixed.kind == "rejected"  # outside of EVOLVE-BLOCK
+
+
+@needs_sandbox
+def test_an_evaluator_in_shinkaevolves_form_is_scored_without_shinka():
+    problem = registry.load(f"task:{TASKS / 'experiment'}")
+    initial = problem.baselines[0].source
+    shortest = 'np.argsort(durations, kind="stable")'
+    programs = (initial, *(initial.replace(shortest, new) for new in ("np.argsort(durations / weights)", "[0] * 12")))
+    driver = Driver(ExternalEvaluator(problem, workers=2))
+    first, better, invalid = (driver.evaluate(source) for source in programs)
+    driver.close()
+    assert isinstance(first, Ok)
+    assert isinstance(better, Ok)
+    assert first.objectives["combined_score"] < better.objectives["combined_score"] == pytest.approx(1.0)
+    assert (invalid.kind, "Every job must be sequenced once" in invalid.reason) == ("crashed", True)
+
+
+@needs_sandbox
+def test_stages_alone_are_run_one_after_the_other(tmp_path: Path):
+    stages = SCORE.replace("evaluate", "evaluate_stage1") + "    return {'runs': 1.0, 'combined_score': 0.0}\n"
+    stages += SCORE.replace("evaluate", "evaluate_stage2") + "    return {'combined_score': p.f()}\n"
+    found = outcome_of(make(tmp_path, stages))
+    assert isinstance(found, Ok)
+    assert found.objectives["combined_score"] == 1.0
+    assert found.raw["runs"] == [1.0]
+
+
+@needs_sandbox
+def test_an_evaluator_that_starts_programs_is_told_that_it_cannot(tmp_path: Path):
+    body = SCORE + "    import subprocess\n    subprocess.run(['true'])\n    return {'combined_score': 1.0}\n"
+    found = outcome_of(make(tmp_path, body))
+    assert found.kind == "crashed"
+    assert "docs/tasks.md" in found.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -46,10 +45,59 @@ class Job:
         return max(1, math.ceil(self.predicted) - self.generated)
 
 
+def naive_paths(requests: Requests, size: int) -> list[list[int]]:
+    """Blocks of each prompt and output, told by what is in them."""
+    numbers: dict[Any, int] = {}
+    said: dict[Any, list[Any]] = {}  # tokens of the latest request of a conversation
+    paths = []
+    for r in range(len(requests.arrival_s)):
+        prefix, session = int(requests.prefix[r]), int(requests.session[r])
+        thread = (session, prefix, int(requests.prefix_tokens[r]))
+        length = int(requests.prompt_tokens[r] + requests.output_tokens[r] - 1)
+        tokens = [("system", prefix, k) for k in range(int(requests.prefix_tokens[r]) if prefix >= 0 else 0)]
+        tokens += said.get(thread, [])[len(tokens) : int(requests.session_tokens[r])] if session >= 0 else []
+        tokens = (tokens + [(r, k) for k in range(len(tokens), length)])[:length]
+        if session >= 0:
+            said[thread] = tokens
+        blocks = length // size if size else 0
+        paths.append([numbers.setdefault(tuple(tokens[: (k + 1) * size]), len(numbers)) for k in range(blocks)])
+    return paths
+
+
+class NaiveCache:
+    """Blocks of the prefix cache with the time of their last use."""
+
+    def __init__(self) -> None:
+        self.used: dict[int, float] = {}
+        self.parent: dict[int, int] = {}
+
+    def found(self, path: list[int]) -> list[int]:
+        count = 0
+        while count < len(path) and path[count] in self.used:
+            count += 1
+        return path[:count]
+
+    def touch(self, path: list[int], now: float) -> None:
+        for node in path:
+            self.used[node] = now
+
+    def add(self, path: list[int], now: float) -> None:
+        for before, node in zip([-1, *path], path, strict=False):
+            if node not in self.used:
+                self.used[node], self.parent[node] = now, before
+
+    def evict(self, held: set[int]) -> None:
+        continued = {self.parent[node] for node in self.used}
+        _, node = min((at, node) for node, at in self.used.items() if node not in held and node not in continued)
+        del self.used[node]
+
+
 class NaiveServer:
     """First come, first served, in a token budget."""
 
-    def __init__(self, group: Group):
+    def __init__(self, group: Group, cache_tokens: int):
+        self.cache = NaiveCache()
+        self.size = cache_tokens
         self.cost, self.limits = group.cost, group.limits
         self.token_time = max((group.cost.layers_s[-1] - group.cost.layers_s[-2]) / 64, 1e-12)
         self.waiting: list[Job] = []
@@ -62,9 +110,36 @@ class NaiveServer:
         return math.ceil(tokens / self.limits.block_tokens)
 
     def free(self) -> int:
-        free = self.limits.blocks - sum(self.blocks(job.cached + job.to_prefill) for job in self.running)
+        shared = self.blocks(self.size)
+        free = self.limits.blocks - shared * len({node for job in self.running for node in job.shared})
+        free -= sum(self.blocks(job.cached + job.to_prefill) - shared * len(job.shared) for job in self.running)
         assert free >= 0
         return free
+
+    def path(self, job: Job, tokens: int) -> list[int]:
+        return job.path[: tokens // self.size] if self.size else []
+
+    def cached_of(self, job: Job, there: set[int]) -> int:
+        path = self.path(job, job.prompt - 1)
+        return self.size * next((k for k, node in enumerate(path) if node not in there), len(path))
+
+    def trim(self) -> None:
+        held = {node for job in self.running for node in job.shared}
+        while (len(self.cache.used) - len(held)) * self.blocks(self.size) > self.free():
+            self.cache.evict(held)
+
+    def hold(self, job: Job, path: list[int], now: float) -> None:
+        """Hold what is cached of a path, and add the rest of it."""
+        found = self.cache.found(path)
+        if len(found) > len(job.shared):
+            self.cache.touch(found, now)
+        self.cache.add(path, now)
+        job.shared = path
+
+    def leave(self, job: Job, now: float) -> None:
+        self.running.remove(job)
+        self.cache.touch(job.shared, now)
+        job.shared = []
 
     def decoding(self) -> list[Job]:
         return [job for job in self.running if job.to_prefill == 0]
@@ -76,23 +151,28 @@ class NaiveServer:
         pairs = tokens * (context + 0.5 * tokens)
         return math.ceil(1e6 * (self.token_time * tokens + self.cost.prefill_pair_s * pairs))
 
-    def look(self) -> None:
+    def look(self, now: float) -> None:
         self.changed = False
         if not self.waiting or len(self.running) == self.limits.max_running or self.free() == 0:
             return
         self.debt += self.limits.decision_s + self.limits.candidate_s * len(self.waiting)
         while self.waiting and len(self.running) < self.limits.max_running:
             job = self.waiting[0]
-            if self.blocks(job.target) > self.free():
+            cached = self.cache.found(self.path(job, job.target - 1))
+            held = {node for other in self.running for node in other.shared}
+            if self.blocks(job.target) - self.blocks(self.size) * len(held & set(cached)) > self.free():
                 return
-            job.computed += job.target
+            self.cache.touch(cached, now)
+            job.shared, job.cached = cached, len(cached) * self.size
+            job.computed += job.target - job.cached
             self.running.append(self.waiting.pop(0))
+            self.trim()
 
     def make_room(self, now: float) -> None:
         block = self.limits.block_tokens
         while sum(job.cached % block == 0 for job in self.decoding()) > self.free() and len(self.running) > 1:
             victim = max(self.running, key=lambda job: job.number)
-            self.running.remove(victim)
+            self.leave(victim, now)
             victim.computed -= victim.to_prefill
             victim.cached, victim.target = 0, victim.prompt + victim.generated
             victim.estimate = self.estimate(victim.target, 0)
@@ -102,7 +182,7 @@ class NaiveServer:
     def begin(self, now: float) -> float:
         """Decide on a step; when it ends."""
         if self.changed:
-            self.look()
+            self.look(now)
         if self.decoding():
             self.make_room(now)
         self.batch, prefilling = self.decoding(), self.prefilling()
@@ -119,19 +199,28 @@ class NaiveServer:
         return now + seconds
 
     def end(self, now: float) -> None:
-        emitting = list(self.batch)
+        emitting, prompts, finished = list(self.batch), [], []
         for job in self.batch:
             job.cached += 1
         for job, chunk in self.chunks:
             job.cached += chunk
             if job.to_prefill == 0:
                 emitting.append(job)
+                prompts.append(job)
+        self.trim()
         for job in emitting:
             job.generated += 1
             job.tokens_at.append(now)
             if job.generated == job.output:
-                self.running.remove(job)
+                finished.append(job)
                 self.changed = True
+        for job in prompts:
+            if job not in finished:
+                self.hold(job, self.path(job, job.cached), now)
+        for job in sorted(finished, key=lambda job: job.number):
+            self.hold(job, self.path(job, job.cached), now)
+            self.leave(job, now)
+        self.trim()
         self.changed = self.changed or bool(self.chunks)
         self.busy = False
 
@@ -140,6 +229,7 @@ class NaiveServer:
         context = sum(job.cached for job in decoding)
         return {
             "come": self.come,
+            "cache": set(self.cache.used),
             "waiting": len(self.waiting),
             "decoding": len(decoding),
             "prefilling": len(prefilling),
@@ -155,13 +245,15 @@ class NaiveServer:
 class NaiveCluster:
     """The rules of docs/serving.md, read again."""
 
-    def __init__(self, requests: Requests, groups: list[Group], router: Router, route: Callable[..., float]):
+    def __init__(self, requests: Requests, groups: list[Group], router: Router, cache_tokens: int, route: Any):
         self.requests, self.router, self.route = requests, router, route
         columns = (requests.arrival_s, requests.prompt_tokens, requests.output_tokens, requests.predicted_output)
         self.jobs = [Job(k, *row) for k, row in enumerate(zip(*(c.tolist() for c in columns), strict=True))]
         for job in self.jobs:
             job.target = job.prompt
-        self.servers = [NaiveServer(group) for group in groups for _ in range(group.servers)]
+        for job, path in zip(self.jobs, naive_paths(requests, cache_tokens), strict=True):
+            job.path = path
+        self.servers = [NaiveServer(group, cache_tokens) for group in groups for _ in range(group.servers)]
         self.horizon = groups[0].limits.horizon_s
         self.events: list[tuple[float, int, int]] = []
         self.reports: list[tuple[float, list[dict[str, Any]]]] = []
@@ -219,8 +311,8 @@ class NaiveCluster:
                     "sent": len(later),
                     "queue_us": report["queue_us"] + sum(j.first_estimate for j in later),
                     "output_left": report["output_left"] + sum(math.ceil(j.predicted) for j in later),
-                    "cached": 0,
-                    "prefill_us": server.estimate(job.prompt, 0),
+                    "cached": (cached := server.cached_of(job, report["cache"])),
+                    "prefill_us": server.estimate(job.prompt - cached, cached),
                 }
             )
         request = self.see_request(job, now, seen)

@@ -39,12 +39,19 @@ class NaiveServer:
         """Requests that have arrived and not started while r starts."""
         return [q for q in range(r + 1, len(self.data.arrival_s)) if self.data.arrival_s[q] <= self.now_s]
 
+    def pause(self, r: int) -> float | None:
+        """Since the request before in its session, if there is one."""
+        before = [q for q in range(r) if self.data.session[q] == self.data.session[r]]
+        return float(self.data.arrival_s[r] - self.data.arrival_s[before[-1]]) if before else None
+
     def describe(self, node: int, r: int) -> Block:
         entry, depth, parent = self.there[node], 0, node
         while parent >= 0:
             depth, parent = depth + 1, int(self.data.parent[parent])
         last = entry.users[-1]
         owners = [int(self.data.session[u]) for u in entry.users]
+        alike = [q for q in range(r + 1) if self.data.kind[q] == self.data.kind[last]]
+        pauses = [p for q in alike if (p := self.pause(q)) is not None]
         turns = [float(self.data.arrival_s[q]) for q in range(r + 1) if self.data.session[q] == owners[-1]]
         token_s = (self.cost.layers_s[-1] - self.cost.layers_s[-2]) / COARSE
         due_s = self.due[node][0] if node in self.due else float("inf")
@@ -60,6 +67,8 @@ class NaiveServer:
             kind=float(self.data.kind[last]),
             turns=float(len(turns)),
             pause=turns[-1] - turns[-2] if len(turns) > 1 else NEVER_S,
+            returns=len(pauses) / len(alike),
+            usual=sum(pauses) / max(len(pauses), 1),
             due=min(due_s - self.now_s, NEVER_S),
             wanted=float(sum(node in self.path(q) for q in self.queue(r))),
         )

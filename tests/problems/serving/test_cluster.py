@@ -8,7 +8,9 @@ from naive_cluster import NaiveCluster
 from servers import draw_requests, linear_cost
 
 from problems.serving._cluster import Group, Router, make_cluster
+from problems.serving._cluster_replay import verify
 from problems.serving._cluster_views import Instance, Request
+from problems.serving._requests import Requests, make_requests
 
 SLOW = linear_cost(step=0.01, token=0.003, pair=1e-4, context=1e-4, sequence=0.001)
 FAST = linear_cost(step=0.004, token=0.001, pair=5e-5, context=2e-5, sequence=0.001)
@@ -26,8 +28,18 @@ def nosy(r: Request, i: Instance, theta: np.ndarray) -> float:
     return score + theta[18] * i.number * ((r.prefix_hash + r.session_hash) % 7.0 - r.predicted_output + r.ttft_slo)
 
 
+def with_sessions(rng: np.random.Generator, requests: Requests) -> Requests:
+    """The requests, some of them in few conversations, with few system prompts."""
+    n = len(requests.arrival_s)
+    prefix, session = rng.integers(-1, 3, n), rng.integers(-1, 4, n)
+    shared = np.where(prefix >= 0, np.minimum(requests.prompt_tokens, 4 * prefix + 3), 0)
+    repeated = np.maximum(shared, rng.integers(0, requests.prompt_tokens + 1))
+    columns = requests._asdict() | {"prefix": prefix, "prefix_tokens": shared, "session": session}
+    return make_requests(**(columns | {"session_tokens": repeated}))
+
+
 def draw_cluster(rng: np.random.Generator, count: int, blocks: int, horizon: float) -> tuple:
-    requests = draw_requests(rng, count, rate=rng.choice([1.0, 8.0, 60.0]))
+    requests = with_sessions(rng, draw_requests(rng, count, rate=rng.choice([1.0, 8.0, 60.0])))
     end = horizon + requests.arrival_s[-1]
     groups = [Group(SLOW, small(blocks=blocks, horizon_s=end), int(rng.integers(1, 4)))]
     if rng.random() < 0.7:
@@ -35,7 +47,7 @@ def draw_cluster(rng: np.random.Generator, count: int, blocks: int, horizon: flo
     router = Router(float(rng.choice([0.05, 0.5, 0.0078125])), float(rng.choice([0.0, 0.005, 0.2])), 1e-3)
     if rng.random() < 0.3:
         router = router._replace(deciding_s=0.0)
-    return requests, groups, router
+    return requests, groups, router, int(rng.choice([0, 4, 8]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -47,11 +59,12 @@ def draw_cluster(rng: np.random.Generator, count: int, blocks: int, horizon: flo
 )
 def test_engine_and_naive_twin_agree_to_the_last_digit(seed: int, count: int, blocks: int, horizon: float) -> None:
     rng = np.random.default_rng(seed)
-    requests, groups, router = draw_cluster(rng, count, blocks, horizon)
+    requests, groups, router, cache = draw_cluster(rng, count, blocks, horizon)
     theta = rng.normal(size=19) * (rng.random(19) < 0.4)
-    found = serve_cluster(make_cluster(requests, groups, router), nosy, theta)
+    data = make_cluster(requests, groups, router, cache_tokens=cache)
+    found = serve_cluster(data, nosy, theta)
     first, finish, gap, sent, computed, chosen = NaiveCluster(
-        requests, groups, router, lambda r, i: nosy(r, i, theta)
+        requests, groups, router, cache, lambda r, i: nosy(r, i, theta)
     ).run()
     assert (found.log & 255).tolist() == chosen
     assert found.sent_s.tolist() == sent
@@ -59,3 +72,4 @@ def test_engine_and_naive_twin_agree_to_the_last_digit(seed: int, count: int, bl
     assert found.finish_s.tolist() == finish
     assert found.worst_gap_s.tolist() == gap
     assert found.computed_tokens.tolist() == computed
+    verify(data, found)

@@ -12,6 +12,7 @@ from problems.problem import Infeasible
 from problems.serving._eviction_bound import farthest_next_use
 from problems.serving._eviction_data import Caching
 from problems.serving._eviction_replay import replay
+from problems.serving._eviction_trace import explain, narrate
 from problems.serving._eviction_views import Block, Cache
 from problems.serving.prefix_eviction import PROBLEM
 
@@ -26,7 +27,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
     value += 1e-5 * theta[10] * block.due + theta[11] * block.wanted
     value += theta[12] * cache.needed * block.kind + theta[13] * cache.evictable * block.uses
     value += theta[14] * cache.waiting * block.idle + theta[15] * cache.gap * block.age
-    value += theta[18] * block.seen
+    value += theta[18] * block.seen + theta[19] * block.returns * block.age + theta[20] * block.usual
     return value + theta[16] * cache.hit_rate * block.turns + theta[17] * cache.turnover * block.depth
 
 
@@ -35,7 +36,7 @@ def weighted(block: Block, cache: Cache, theta: np.ndarray) -> float:
 def test_a_slow_server_of_dictionaries_agrees_to_the_last_digit(seed: int, count: int, blocks: int) -> None:
     rng = np.random.default_rng(seed)
     data = draw(rng, count, blocks)
-    theta = np.round(rng.normal(size=19), 1) * rng.integers(0, 2, 19)
+    theta = np.round(rng.normal(size=21), 1) * rng.integers(0, 2, 21)
     found = solve(data, weighted, theta)
     naive = NaiveServer(data, COST, lambda block, cache: weighted(block, cache, theta)).run()
     assert found.evicted.tolist() == naive.log
@@ -212,3 +213,14 @@ def test_simulations_of_the_probes_evict() -> None:
         found = simulate(PROBLEM, (RULES["lru"],), probe.data)
         assert found.evicted.size >= 10
         assert replay(probe.data, found.evicted).hits.sum() > 0
+
+
+def test_the_explanation_tells_which_evictions_were_regretted() -> None:
+    data, _ = small()
+    again = instance([0.0, 1.0, 2.0, 5.0], [[0, 1], [0, 2, 3], [4], [0, 1]], [-1, 0, 0, 2, -1], blocks=3)
+    text = explain(again, solve(again, constant))
+    # 1 goes for the second request and comes again with the fourth; 3 and then 2 go for good
+    assert "3 evictions, 1 of blocks that came again, half of them within 4 s" in text
+    assert "by kind: person 12 %" in text  # 10 of 21 + 31 + 11 + 21 tokens
+    assert "2 evictions, 0 of blocks that came again." in explain(data, solve(data, constant))
+    assert narrate(data, solve(data, constant))[1] == "1.0 s: request 1 (person), 1 of 3 blocks cached, evicts 1"
