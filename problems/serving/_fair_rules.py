@@ -79,7 +79,7 @@ RULES = (
     _rule("fcfs", "First come, first served", _FCFS, arrival),
     _rule("lpm", "Longest cached prefix first", _LPM, longest_prefix),
     _rule("round_robin", "Clients in turn, a request each", _RR, least_counter, charge=turns),
-    _rule("vtc", "VTC: virtual token counters", _VTC, least_counter, charge=whole_tokens),
+    _rule("vtc", "VTC: virtual token counters on whole prompts", _VTC, least_counter, charge=whole_tokens),
     _rule("dlpm", "DLPM: longest prefix within a quantum", _DLPM, prefix_in_quantum),
-    _rule("no_lift", "VTC without lifting counters", _VTC, least_counter, lift=unchanged),
+    _rule("no_lift", "VTC on uncached tokens, counters not lifted", _VTC, least_counter, lift=unchanged),
 )
