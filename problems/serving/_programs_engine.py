@@ -318,7 +318,7 @@ def agent_programs(instance: Agents, order: Order, keep: OfContext, evict: OfCon
             make_space(data, cost, state, flow, order, evict, theta, log)
         finished, decode = server.finished, server.decoding > 0
         if server.prefilling == 0:
-            steps = leap(data, cost, state, 0, next_release_s(flow))
+            steps = leap(data, cost, state, 0, next_release_s(flow), np.inf)
             write(state, 0, log, step_entry(0, 1, steps))
         else:
             budget = max(data.limit[MAX_PREFILL] - server.decoding, data.limit[BLOCK_TOKENS])
