@@ -97,7 +97,7 @@ CLAIMS = (
     Claim(
         "DualMap (2026)",
         "migration from hotspots, and a dual ring for scaling",
-        "less re-mapping",
+        "part of the design; no figure taken",
         why="requests stay where they were sent, and no server comes or goes",
     ),
 )
