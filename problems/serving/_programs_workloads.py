@@ -149,7 +149,9 @@ def text_to_sql(draft: Draft, program: int, longest: int) -> None:
         place = k % len(revised)
         revised[place] = stage(3, [(revised[place],)], QUERY)[0]
     tests = stage(4, [tuple(candidates)] * min(number(4), 3))
-    pairs = [(revised[k % len(revised)], tests[k % len(tests)]) for k in range(min(number(5), 10))]
+    pairs: list[tuple[int, ...]] = [
+        (revised[k % len(revised)], tests[k % len(tests)]) for k in range(min(number(5), 10))
+    ]
     judged = stage(5, pairs, QUERY)
     stage(6, [tuple(judged)] * min(number(6), 6))
 
