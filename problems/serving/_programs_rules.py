@@ -26,7 +26,7 @@ def program_fcfs(call: Call, server: Server) -> float:
 
 def least_attained(call: Call, server: Server) -> float:
     """Queues by the program's service, each twice as long as the one before; first come, first served in each."""
-    level = math.floor(math.log2(1.0 + 8.0 * call.attained / server.mean_service))
+    level = float(math.floor(math.log2(1.0 + 8.0 * call.attained / server.mean_service)))
     if call.waiting > 4.0 * (call.attained + call.served + 0.1 * server.mean_service):
         level = 0.0
     return 1e7 * level - call.waiting
@@ -34,7 +34,7 @@ def least_attained(call: Call, server: Server) -> float:
 
 def least_critical(call: Call, server: Server) -> float:
     """The same queues, by service along the longest chain of calls."""
-    level = math.floor(math.log2(1.0 + 8.0 * call.critical / server.mean_service))
+    level = float(math.floor(math.log2(1.0 + 8.0 * call.critical / server.mean_service)))
     if call.waiting > 4.0 * (call.critical + call.served + 0.1 * server.mean_service):
         level = 0.0
     return 1e7 * level - call.waiting

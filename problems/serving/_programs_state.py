@@ -68,9 +68,9 @@ class Flow(NamedTuple):
     program: np.ndarray  # (p,) PROGRAM
     tool: np.ndarray  # (TOOLS,) TOOL
     flow: np.ndarray  # (1,) FLOW
-    coming: np.ndarray  # (n,) int32, heap of calls by release and number
-    running: np.ndarray  # (max_running,) int32, in order of admission
-    parked: np.ndarray  # (n,) int32, finished calls whose context is there, in order of their end
+    coming: np.ndarray  # (n,) int64, heap of calls by release and number
+    running: np.ndarray  # (max_running,) int64, in order of admission
+    parked: np.ndarray  # (n,) int64, finished calls whose context is there, in order of their end
 
 
 @kernel
@@ -83,9 +83,9 @@ def open_flow(data: Agents) -> Flow:
         program=np.zeros(p, PROGRAM),
         tool=np.zeros(TOOLS, TOOL),
         flow=np.zeros(1, FLOW),
-        coming=np.empty(n, np.int32),
-        running=np.empty(data.limit[MAX_RUNNING], np.int32),
-        parked=np.empty(n, np.int32),
+        coming=np.empty(n, np.int64),
+        running=np.empty(data.limit[MAX_RUNNING], np.int64),
+        parked=np.empty(n, np.int64),
     )
     for c in range(n):
         flow.call[c].release_s = np.inf

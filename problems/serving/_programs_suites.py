@@ -26,17 +26,17 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = {
-    "a100-coding": Scenario(Host("A100-80", "Llama-3.1-8B", share=0.4), "coding", 5.0),
-    "l40s-research": Scenario(Host("L40S", "Llama-3.1-8B", share=0.5), "research", 5.3),
-    "a100-32b-sql": Scenario(Host("A100-80", "Qwen2.5-32B", tp=2, share=0.5), "sql", 4.0),
+    "a100-coding": Scenario(Host("A100-80", "Llama-3.1-8B", share=0.25), "coding", 7.0),
+    "l40s-mixed": Scenario(Host("L40S", "Llama-3.1-8B", share=0.4), "mixed", 12.0),
+    "a100-32b-sql": Scenario(Host("A100-80", "Qwen2.5-32B", tp=2, share=0.5), "sql", 2.6),
 }
 OTHER_GPUS = {
-    "h100-coding": Scenario(Host("H100", "Llama-3.1-8B", share=0.4), "coding", 12.0),
-    "h100-32b-sql": Scenario(Host("H100", "Qwen2.5-32B", tp=2, share=0.5), "sql", 8.8),
+    "h100-coding": Scenario(Host("H100", "Llama-3.1-8B", share=0.3), "coding", 18.0),
+    "h100-32b-sql": Scenario(Host("H100", "Qwen2.5-32B", tp=2, share=0.5), "sql", 6.0),
 }
 OTHER_MODELS = {
-    "a100-7b-research": Scenario(Host("A100-80", "Llama-2-7B"), "research", 4.9),
-    "a100-70b-coding": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.5), "coding", 3.5),
+    "a100-7b-research": Scenario(Host("A100-80", "Llama-2-7B"), "research", 4.4),
+    "a100-70b-coding": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.3), "coding", 4.0),
 }
 LOADS = (0.5, 0.75, 0.95, 1.15)  # of saturation
 
@@ -92,7 +92,7 @@ def suite(name: str) -> tuple[Instance, ...]:
         return tuple(
             _instance(name, group, scenario, load, Traffic(load_factor=factor))
             for group, scenario in SCENARIOS.items()
-            for load, factor in ((0.5, 0.7), (0.95, 0.7), (0.95, 1.3), (1.15, 1.3))
+            for load, factor in ((0.5, 0.7), (0.75, 0.7), (0.95, 1.3), (1.15, 1.3))
         )
     if name in _SHIFTS:
         scenarios, traffic = _SHIFTS[name]

@@ -1,4 +1,4 @@
-"""Programs of three kinds: coding agents, research with parallel branches, and text-to-SQL workflows.
+"""Programs: coding agents, research with parallel branches, text-to-SQL workflows, small assistants, and a mix.
 
 Tool durations are log-normal by class; on an idle server tools are 56 to 74 % of a coding agent's latency, as
 measured [1]_. Token lengths of agents are those of the workload ``coding-agents`` (docs/workloads.md), with
@@ -149,12 +149,29 @@ def text_to_sql(draft: Draft, program: int, longest: int) -> None:
         place = k % len(revised)
         revised[place] = stage(3, [(revised[place],)], QUERY)[0]
     tests = stage(4, [tuple(candidates)] * min(number(4), 3))
-    pairs = [(revised[k % len(revised)], tests[k % len(tests)]) for k in range(min(number(5), 10))]
+    pairs: list[tuple[int, ...]] = [
+        (revised[k % len(revised)], tests[k % len(tests)]) for k in range(min(number(5), 10))
+    ]
     judged = stage(5, pairs, QUERY)
     stage(6, [tuple(judged)] * min(number(6), 6))
 
 
-KINDS = {"coding": coding_agent, "research": research, "sql": text_to_sql}
+def assistant(draft: Draft, program: int, longest: int) -> None:
+    """One to four calls, with a quick look-up between them."""
+    rng = draft.rng
+    last = draft.call(program, 600.0 * np.exp(0.8 * rng.standard_normal()), 150.0 * np.exp(0.7 * rng.standard_normal()))
+    for _ in range(int(rng.integers(0, 4))):
+        page, answer = 300.0 * np.exp(0.8 * rng.standard_normal()), 150.0 * np.exp(0.7 * rng.standard_normal())
+        last = draft.call(program, min(page, longest), answer, after=(last,), goes_on=last, tool=SEARCH)
+
+
+def mixed(draft: Draft, program: int, longest: int) -> None:
+    """Many small programs and some large ones: services differ by two orders of magnitude."""
+    kind = draft.rng.choice(3, p=(0.6, 0.2, 0.2))
+    (assistant, research, coding_agent)[kind](draft, program, longest)
+
+
+KINDS = {"coding": coding_agent, "research": research, "sql": text_to_sql, "mixed": mixed}
 
 
 def draw_programs(
