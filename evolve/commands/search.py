@@ -58,9 +58,7 @@ def run(
     race: Annotated[
         bool | None, typer.Option("--race/--no-race", help="Drop what is clearly worse before all of train was run.")
     ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="How often a race may drop what is as good; default 0.05.")
-    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="How often a race may drop what is as good; default 0.1.")] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
     valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
