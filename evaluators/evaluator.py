@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from evaluators import verdict
 from evaluators.admission.policy import Rejection, admit
-from evaluators.outcome import Crashed, Failure, Outcome, Rejected
+from evaluators.outcome import Crashed, Failure, Infeasible, Outcome, Rejected
 from evaluators.processes import wire
 from evaluators.processes.channel import Talk
 from evaluators.processes.executor import Ended, Executor, ExecutorLost, MakeExecutor
@@ -22,7 +22,7 @@ from evaluators.racing import Race
 from evaluators.referee import Referee
 from evaluators.sandbox import seal
 from evaluators.sandbox.limits import Limits, available_cores
-from evaluators.scoring import solve_procedure
+from evaluators.scoring import examine, solve_procedure
 from problems import registry
 from problems.problem import Instance, Problem
 
@@ -205,6 +205,20 @@ class Evaluator:
             # Within the slot: scoring uses a core too.
             return self._judge(ended, instances, asked_at_s, referee)
 
+    async def solve(self, source: str, split: str) -> list[Any] | Failure:
+        """The solutions themselves, verified, in the order of a split's instances; for explanations."""
+        if refusal := self.refusal(source):
+            return refusal
+        instances = self.instances(split)
+        await self._load(split)
+        async with self._slots:
+            ended = await self._run(source, split, False)
+            answer = ended if isinstance(ended, Failure) else self._answer(ended, len(instances))
+            if isinstance(answer, Failure):
+                return answer
+            found = examine(self.problem, instances, answer.solutions)
+            return found if isinstance(found, Infeasible) else list(answer.solutions)
+
     async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
         """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""
         if refusal := self.refusal(source):
@@ -290,9 +304,16 @@ class Evaluator:
         raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
         if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
             return raced
-        if ended.code > 0 or not ended.answer:
+        answer = self._answer(ended, len(instances))
+        if isinstance(answer, Failure):
+            return answer
+        return verdict.of_answer(answer, self.problem, instances, asked_at_s)
+
+    def _answer(self, ended: Ended, count: int) -> wire.Answer | Failure:
+        """What a worker wrote, with one solution per instance."""
+        if ended.code != 0 or ended.fate != "exited" or not ended.answer:
             return verdict.of_death(ended, self.limits)
-        return verdict.of_answer(ended.answer, self.problem, self._layout, instances, asked_at_s)
+        return verdict.decoded(ended.answer, self.problem, self._layout, count)
 
 
 def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> None:

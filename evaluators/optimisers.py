@@ -86,6 +86,37 @@ def cma_es(start: np.ndarray, rng: np.random.Generator) -> Search:
         center = best if restart % 2 else rng.random(dimensions)
 
 
+class Center:
+    """CMA-ES for losses that are samples: what counts is the center of its distribution, not a lucky point.
+
+    Points and losses must be compared within one generation only, so that each may meet other instances.
+    """
+
+    def __init__(self, start: np.ndarray, rng: np.random.Generator, sigma: float) -> None:
+        from cmaes import CMA
+
+        bounds = np.tile([0.0, 1.0], (len(start), 1))
+        self._search = CMA(mean=start, sigma=sigma, bounds=bounds, seed=int(rng.integers(2**31)))
+
+    def ask(self) -> np.ndarray:
+        """The (k, d) points of a generation.
+
+        Rounded, so that the last bits of a linear algebra library decide nothing.
+        """
+        return np.round([self._search.ask() for _ in range(self._search.population_size)], 6)
+
+    def tell(self, points: np.ndarray, losses: np.ndarray) -> None:
+        """Move towards the better points; if all fail, or none differs, nothing is learnt."""
+        if losses.min() < losses.max():
+            finite = np.nan_to_num(losses, nan=1e300, posinf=1e300)
+            self._search.tell([(point, float(loss)) for point, loss in zip(points, finite, strict=True)])
+
+    @property
+    def point(self) -> np.ndarray:
+        """The (d,) center."""
+        return np.round(np.clip(self._search.mean, 0.0, 1.0), 6)
+
+
 def random_search(start: np.ndarray, rng: np.random.Generator) -> Search:
     """Uniform points: what every optimiser has to beat."""
     while True:

@@ -86,13 +86,24 @@ async def search(
     NothingToTune
         If there is nothing to tune, or no deterministic loss to tune by.
     """
-    if not parameters(ast.parse(source)):
-        raise NothingToTune("the program has no param(...): name constants worth tuning, or lift its literals")
-    if evaluator.problem.primary.kind == "decision_time":
-        raise NothingToTune("the primary objective is a measured time, which tuning cannot go by")
-    run = _Run(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
+    check(evaluator.problem, source)
+    run = Run(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
     run.begin(optimiser, seed)
     begun_s = time.monotonic()
+    failure = await converse(evaluator, source, split, run)
+    return failure or run.result(time.monotonic() - begun_s)
+
+
+def check(problem: Problem, source: str) -> None:
+    """Refuse a program without parameters, and a problem without a deterministic loss."""
+    if not parameters(ast.parse(source)):
+        raise NothingToTune("the program has no param(...): name constants worth tuning, or lift its literals")
+    if problem.primary.kind == "decision_time":
+        raise NothingToTune("the primary objective is a measured time, which tuning cannot go by")
+
+
+async def converse(evaluator: Evaluator, source: str, split: str, run: Run) -> Failure | None:
+    """Have workers serve a search until it is done; a failure that ends it, if one does."""
     for _ in range(_MAX_DEATHS):
         try:
             ended = await evaluator.converse(source, split, run.talk, _SESSION_S)
@@ -105,10 +116,10 @@ async def search(
             return ended if isinstance(ended, Failure) else Crashed("run", reason)
         if run.finished:
             break
-    return run.result(time.monotonic() - begun_s)
+    return None
 
 
-class _Run:
+class Run:
     """One search; survives the workers it uses up."""
 
     def __init__(

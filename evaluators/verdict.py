@@ -31,16 +31,16 @@ def timed_out(limits: Limits) -> TimedOut:
     return TimedOut("run", f"killed after {limits.timeout_s:g} s of wall-clock time")
 
 
-def of_answer(
-    data: bytes, problem: Problem, layout: Sequence[wire.Layout], instances: Sequence[Instance], asked_at_s: float
-) -> Outcome:
-    """Decode solutions, verify and measure them here; ``asked_at_s`` is on the clock time.monotonic."""
+def decoded(data: bytes, problem: Problem, layout: Sequence[wire.Layout], count: int) -> wire.Answer | Failure:
+    """What a worker wrote, if it is a failure or so many solutions."""
     try:
-        answer = wire.decode(data, problem.solution, layout, len(instances))
+        return wire.decode(data, problem.solution, layout, count)
     except wire.BadAnswer as bad:
         return Crashed("run", f"the worker's answer is malformed: {bad}")
-    if isinstance(answer, Failure):
-        return answer
+
+
+def of_answer(answer: wire.Answer, problem: Problem, instances: Sequence[Instance], asked_at_s: float) -> Outcome:
+    """Verify and measure solutions here; ``asked_at_s`` is on the clock time.monotonic."""
     received_at_s = time.monotonic()
     outcome = score(problem, instances, answer.solutions, answer.nanoseconds)
     if not isinstance(outcome, Ok):

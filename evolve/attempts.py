@@ -20,13 +20,17 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import CompileError, Outcome, Rejected
 from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
-from evolve.config import WINDOW
+from evolve.config import TUNING_WINDOW, WINDOW
 from evolve.findings import Findings, untimed
+from evolve.ledger import Notes
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
-from evolve.proposers.proposer import EditRefused, Proposer
+from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
-from evolve.strategies.strategy import Proposal, Wait
+from evolve.strategies.strategy import Proposal, Wait, cheapest
+from evolve.traces import TRACED, trace
+from evolve.tuning import tuned
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
 MAX_REFUSALS_IN_A_ROW = 100
@@ -65,9 +69,10 @@ class Attempts:
     def restore(self, programs: Mapping[int, Program]) -> None:
         """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
         told = self.found.candidates
-        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline")}
+        attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline", "simplified")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
         self._asks = self.store.asks()
+        self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}
         self._unfinished = sorted((self._asks.keys() | self._recorded.keys()) - told.keys())
         self._next = max([*programs, *self._asks], default=-1) + 1
 
@@ -100,11 +105,10 @@ class Attempts:
         Whether any is under way.
         """
         if self.record is None:
-            while len(self._pending) < WINDOW and self._may_begin():
+            while len(self._pending) < (TUNING_WINDOW if self._tuning else WINDOW) and self._may_begin():
                 number = self._unfinished[0] if self._unfinished else self._next
                 attempt = self._begin(number)
                 if attempt is None:
-                    assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
                     break
                 self._pending[number] = attempt
                 self._unfinished, self._next = self._unfinished[1:], max(self._next, number + 1)
@@ -186,8 +190,13 @@ class Attempts:
     # one attempt
 
     def _begin(self, number: int) -> Attempt | None:
-        """Start an attempt, or take up one that an earlier session began; None if the strategy waits."""
-        reservation = self.budget.reserve(evaluations=1)
+        """Start an attempt, or take up one that an earlier session began.
+
+        None if the strategy waits, or wants what the budget does not afford before some of what is
+        under way has been told; if nothing is, that was all.
+        """
+        begun = self._asks.get(number)
+        reservation = self.budget.reserve(evaluations=1 if begun is None else self.cost(begun.operator))
         program = self._recorded.get(number)
         if program is None and self.record is not None:
             program = self.record.imports.get(number)
@@ -198,8 +207,16 @@ class Attempts:
         # asked here and not in the task: what the strategy has heard by now decides
         proposal = self._proposal(number)
         if isinstance(proposal, Wait):
+            assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
             reservation.release()
             return None
+        if begun is None and self.cost(proposal.operator) > 1:
+            reservation.release()
+            if not self.budget.affords(evaluations=self.cost(proposal.operator)):
+                del self._asks[number]
+                return None
+            reservation = self.budget.reserve(evaluations=self.cost(proposal.operator))
+        self._write_down(number)
         return Attempt(asyncio.create_task(self._attempt(number, proposal)), reservation)
 
     def _proposal(self, number: int) -> Proposal | Wait:
@@ -208,8 +225,11 @@ class Attempts:
         if ask is not None:
             parents, others = ([told[n] for n in numbers] for numbers in (ask.parents, ask.inspirations))
             return Proposal(ask.operator, tuple(parents), tuple(others), ask.model, number)
-        view = self.found.view(self.proposer.operators, len(self._pending))
-        answer = self.found.strategy.ask(view, self._rng(number, 0))
+        answer: Proposal | Wait | None = self._repair(number)
+        if answer is None:
+            proposer, under_way = self.proposer, len(self._pending)
+            view = self.found.view(proposer.operators, under_way, proposer.models, proposer.strong, tuning=self._tuning)
+            answer = self.found.strategy.ask(view, self._rng(number, 0))
         if isinstance(answer, Wait):
             return answer
         proposal = dataclasses.replace(answer, number=number)
@@ -221,28 +241,79 @@ class Attempts:
             told=len(told),
             model=proposal.model,
         )
-        if not self.proposer.immediate:
-            with self.store.transaction():
-                self.store.add_ask(self._asks[number])
         return proposal
+
+    def _repair(self, number: int) -> Proposal | None:
+        """One try, by the cheapest model, for the oldest program that was not admitted or did not compile."""
+        if self.record is not None:
+            ask = self.record.repairs.get(number)
+            return None if ask is None else Proposal(REPAIR, (self.found.candidates[ask.parents[0]],), model=ask.model)
+        broken = self.found.broken() if self.store.config.repair else None
+        if broken is None:
+            return None
+        self.found.mended.add(broken.program.id)
+        return Proposal(REPAIR, (broken,), model=cheapest(self.proposer.models))
+
+    def _write_down(self, number: int) -> None:
+        """Journal what an attempt sets out to do, if it takes time until there is a program to journal."""
+        ask = self._asks[number]
+        if not self.proposer.immediate or OPERATORS[ask.operator].tuned:
+            with self.store.transaction():
+                self.store.add_ask(ask)
 
     async def _attempt(self, number: int, proposal: Proposal) -> Candidate:
         """Propose, admit, evaluate."""
-        parents = tuple(parent.program.id for parent in proposal.parents)
-        program = Program(number, "", self.proposer.origin, proposal.operator, parents)
+        # what is repaired never ran: its child descends from where it came from
+        repaired = proposal.operator == REPAIR
+        made_of = proposal.parents[0].program.parents if repaired else tuple(c.program.id for c in proposal.parents)
+        program = Program(number, "", self.proposer.origin, proposal.operator, made_of)
         seen = dataclasses.replace(
             proposal,
             parents=tuple(map(self.shown, proposal.parents)),
             inspirations=tuple(map(self.shown, proposal.inspirations)),
+            notes=await self._notes(number, proposal),
         )
         try:
-            draft = await self.proposer.propose(seen, self._rng(number, 1))
+            if proposal.operator == "tune":
+                draft = Draft(proposal.parents[0].program.source, "other constants")
+            else:
+                draft = await self.proposer.propose(seen, self._rng(number, 1))
+            if OPERATORS[proposal.operator].tuned:
+                draft = dataclasses.replace(draft, source=await self._tuned(draft.source, number))
         except EditRefused as refusal:
+            program = dataclasses.replace(program, model=refusal.model)
             self.journal(program, refusal.spend)
             return Candidate(program, Rejected("edit", str(refusal)))
-        program = dataclasses.replace(program, source=draft.source, thought=draft.thought)
+        program = dataclasses.replace(program, source=draft.source, thought=draft.thought, model=draft.model)
         self.journal(program, draft.spend)
         return await self._evaluate(program)
+
+    async def _notes(self, number: int, proposal: Proposal) -> Notes:
+        """What a prompt tells of the run, as far as the strategy knew it when it was asked."""
+        if self.proposer.immediate:
+            return Notes()
+        notes, first = self.found.notes(self._asks[number].told), proposal.parents[0]
+        if proposal.operator not in TRACED:
+            return notes
+        told = await trace(self.evaluator, first, self.found.parent(first), self.found.baselines)
+        return dataclasses.replace(notes, trace=told)
+
+    async def _tuned(self, source: str, number: int) -> str:
+        self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
+        seed = int(self._rng(number, 2).integers(2**31))
+        return await tuned(self.evaluator, source, plan=self._plan, evaluations=self._tuning, seed=seed)
+
+    @property
+    def _tuning(self) -> int:
+        return self.store.config.tuning or 0
+
+    def tuned_for(self, program: Program) -> int:
+        """Evaluations' worth of simulations that went into a program's constants."""
+        return self._tuning if program.source and is_tuned(program) else 0
+
+    def cost(self, operator: str) -> int:
+        """Evaluations that an attempt may take: simulations of tuning count like those of evaluations."""
+        return 1 + self._tuning * OPERATORS[operator].tuned
 
     async def _evaluate(self, program: Program) -> Candidate:
         """Evaluate on train unless the same program was seen before: nothing is paid for twice."""

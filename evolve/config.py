@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tomllib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,11 @@ import tomli_w
 from evaluators.racing import ALPHA
 from evolve.amounts import BudgetLimits
 from evolve.errors import UserError
+from evolve.operators import OFFERED, REPAIR
+from evolve.prices import call_usd, parse_prices
 from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
+from evolve.strategies.strategy import Strategy
 from problems import registry
 from problems.problem import Problem
 
@@ -28,6 +32,8 @@ DEFAULT_STRATEGY = "steady_state"
 # How many proposals may be under way beyond the last one told. Fixed, and not the number of
 # workers, so that a run's archive does not depend on the machine.
 WINDOW = 16
+# Where constants are tuned, so that other cores have work while one attempt tunes for seconds.
+TUNING_WINDOW = 48
 
 
 class RunConfig(pydantic.BaseModel):
@@ -42,9 +48,15 @@ class RunConfig(pydantic.BaseModel):
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
     strategy: str = DEFAULT_STRATEGY
     operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
+    # ask once more for a model's program that is not admitted or does not compile; None: with the proposer llm
+    repair: bool | None = None
     prompts: Path | None = None  # folder of templates that come before ours; copied into the run's folder
     model: tuple[str, ...] = ()  # litellm model strings; one is drawn for each proposal
     weight: tuple[str, ...] = ()  # MODEL=NUMBER: how often it is drawn; 1 where nothing is said
+    strong_model: str | None = None  # for redesigns on a plateau; None: the one whose calls reserve most
+    # MODEL=NUMBER: dollars that a call reserves, as the strategy is told; found when the run begins, so
+    # that another table of prices does not change how it goes on
+    call_usd: tuple[str, ...] = ()
     concurrency: tuple[str, ...] = ()  # requests at once, NUMBER for each model or MODEL=NUMBER
     requests_per_minute: tuple[str, ...] = ()  # likewise
     key_file: Path | None = None  # NAME=value lines, for the user's eyes only
@@ -64,6 +76,11 @@ class RunConfig(pydantic.BaseModel):
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None  # of the run; reasoning included
     max_seconds: float | None = None
+    report: bool = True  # read test and the shift suites at the end; what only compares searches does not
+    simplify: bool = True  # the champion at the end, without a change of its decisions on train and valid
+    # evaluations' worth of simulations for each tuning of constants; 0: none; None: a 75th of all with the
+    # proposer genetic, else none
+    tuning: int | None = None
     race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
@@ -138,7 +155,7 @@ class RunConfig(pydantic.BaseModel):
     def _resolved(self) -> RunConfig:
         try:
             problem = registry.load(self.problem)
-            strategy = strategies.load(self.strategy)
+            strategy = strategies.build(self.strategy, problem)
         except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
             raise UserError(str(error)) from None
         if self.race and strategy.opponent is None:
@@ -147,6 +164,7 @@ class RunConfig(pydantic.BaseModel):
         self._check_proposer(proposer)
         self._check_form(problem, proposer)
         self._check_prompts(proposer)
+        models, weights = self._with_strong(proposer)
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
             raise UserError(registry.unknown("decoder", decoder, problem.simulators))
@@ -154,15 +172,49 @@ class RunConfig(pydantic.BaseModel):
             update={
                 "proposer": proposer,
                 "decoder": decoder,
+                "repair": proposer == "llm" if self.repair is None else self.repair,
+                "model": models,
+                "weight": weights,
+                "call_usd": self.call_usd or self._call_usd(proposer, models),
+                "operators": self.operators or (() if proposer == "genetic" else strategy.operators),
                 "deterministic": self.deterministic
                 or (proposer in ("genetic", "replay") and self.deterministic is None),
                 "evaluations": self.evaluations or DEFAULT_EVALUATIONS[proposer],
+                "tuning": self._tuning(problem, proposer, strategy),
                 "workers": self.workers or available_cores(),
                 "out": self.out or _fresh_folder(problem.name),
                 # a run may be resumed or replayed from another folder
                 **{name: path.absolute() for name, path in self._files.items()},
             }
         )
+
+    def _with_strong(self, proposer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Models and weights, with the strong model: one that was not named besides is for redesigns alone."""
+        if self.strong_model is None or self.strong_model in self.model:
+            return self.model, self.weight
+        if proposer not in ("llm", "replay") or not self.model:
+            raise UserError(
+                f"--strong-model {self.strong_model}: it stands beside another model: name one with --model"
+            )
+        return (*self.model, self.strong_model), (*self.weight, f"{self.strong_model}=0")
+
+    def _call_usd(self, proposer: str, models: Sequence[str]) -> tuple[str, ...]:
+        if proposer != "llm" or len(models) < 2:
+            return ()
+        dollars = call_usd(models, parse_prices(self.price), self.max_reply_tokens)
+        return tuple(f"{model}={usd:.6g}" for model, usd in dollars.items())
+
+    def _tuning(self, problem: Problem, proposer: str, strategy: Strategy) -> int:
+        """Evaluations for each tuning; never more than a tenth of all."""
+        evaluations = self.evaluations or DEFAULT_EVALUATIONS[proposer]
+        possible = strategy.tunes and problem.form == "hooks" and problem.primary.kind != "decision_time"
+        if self.tuning is None:
+            return evaluations // 75 if possible and proposer == "genetic" else 0
+        if self.tuning and not possible:
+            raise UserError(f"tuning: {self.problem} with strategy {self.strategy} has nothing to tune: leave it out")
+        if not 0 <= self.tuning <= evaluations // 10:
+            raise UserError(f"tuning must be 0 to a tenth of the {evaluations} evaluations, got {self.tuning}")
+        return self.tuning
 
     def _check_form(self, problem: Problem, proposer: str) -> None:
         if problem.form != "hooks" and proposer == "genetic":
@@ -186,6 +238,8 @@ class RunConfig(pydantic.BaseModel):
     def _check_prompts(self, proposer: str) -> None:
         if (self.operators or self.prompts) and proposer == "genetic":
             raise UserError("--operator and --prompts are for models: proposer genetic has operators of its own")
+        if REPAIR in self.operators:
+            raise UserError("--operator repair: no strategy asks for it, the run does so by itself: write --repair")
         for name in self.operators:
             if name not in operators():
                 raise UserError(registry.unknown("operator", name, operators()))
@@ -203,6 +257,9 @@ class RunConfig(pydantic.BaseModel):
         config = cls._checked({**_read(folder / "run.toml"), "out": folder})
         # run.toml of older versions does not say
         told_in_order = _DETERMINISTIC[config.proposer or "genetic"]
+        if not config.operators and config.proposer != "genetic":
+            # then no strategy had a say in them
+            config = config.model_copy(update={"operators": OFFERED})
         return (
             config if config.deterministic is not None else config.model_copy(update={"deterministic": told_in_order})
         )

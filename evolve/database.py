@@ -20,7 +20,7 @@ from urllib.parse import quote
 from evolve.errors import UserError
 
 NAME = "run.sqlite"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
@@ -54,6 +54,10 @@ CREATE TABLE sends (
     program INTEGER PRIMARY KEY, model TEXT NOT NULL, input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL, usd REAL NOT NULL);
 ALTER TABLE asks ADD COLUMN model TEXT NOT NULL DEFAULT '';
+""",
+    4: """
+ALTER TABLE programs ADD COLUMN model TEXT NOT NULL DEFAULT '';
+UPDATE programs SET model = coalesce((SELECT model FROM replies WHERE replies.program = programs.id), '');
 """,
 }
 

@@ -17,7 +17,9 @@ from evolve.proposers.proposer import EditRefused
 from evolve.replies import Block, answer, extract_program, parse_blocks, syntax_error
 
 
-def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False, whole: bool = False) -> str:
+def apply(
+    parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = False, whole: bool = False, mends: bool = False
+) -> str:
     """The child that a reply makes of its parent, whichever of the two forms the reply uses.
 
     Parameters
@@ -32,6 +34,8 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
         Whether the reply was cut short, so that its last code block may be half a program.
     whole : bool
         Whether programs are ordinary Python, of which only comments and layout count for nothing.
+    mends : bool
+        Whether the parent was not admitted or did not compile: then dead code counts, it may be why.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def apply(parent: str, reply: str, hooks: Sequence[str] = (), *, cut: bool = Fal
     if flaw:
         raise EditRefused(f"the edited program does not parse: {flaw}")
     roots = () if whole else tuple(hooks)
-    if canonical_hash(parent, roots) == canonical_hash(child, roots):
+    if parent == child or (not mends and canonical_hash(parent, roots) == canonical_hash(child, roots)):
         raise EditRefused("the edit changes nothing but names, layout or dead code: change what the program computes")
     return child
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +18,13 @@ from evaluators.outcome import CompileError, Ok, Rejected
 from evaluators.racing import Plan, Race, plan
 from evolve.archives.digest import archive_hash, exact, link
 from evolve.archives.pareto import ParetoArchive
+from evolve.ledger import Ledger, Notes
+from evolve.operators import OPERATORS, REPAIR, is_tuned
 from evolve.program import Candidate, Program
-from evolve.strategies.strategy import Strategy, View
+from evolve.strategies.strategy import Offer, Strategy, View
 from problems.problem import Instance, Problem
+
+_SAME = "the same program as"
 
 
 class Findings:
@@ -47,6 +51,11 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.chain = ""  # of hashes, one link per candidate
         self.refusals = 0  # in a row, up to the last candidate
+        self.ledger = Ledger(problem.primary)
+        self._broken: list[int] = []  # ids of what models wrote and one more try may mend, in the order told
+        self.mended: set[int] = set()  # those that were tried
+        # [ran, all] of what models wrote, by whether it was a repair; these start from what is hoped for
+        self._ran = {True: [9, 10], False: [1, 2]}
         self._leaders: list[Candidate | None] = [None]  # best on train after so many candidates
         self._hooks = tuple(hook.name for hook in problem.hooks)
         self._known: dict[str, int] = {}  # canonical hash, or text, -> id of the first program told
@@ -54,10 +63,17 @@ class Findings:
     def hear(self, candidate: Candidate) -> None:
         """Take a candidate in; strategy and archive hear of it."""
         program = candidate.program
+        self.ledger.add(len(self.candidates), candidate, self.parent(candidate))
         self.candidates[program.id] = candidate
         self.chain = link(self.chain, candidate, self.problem.objectives)
         self._remember(candidate)
         self.counts[candidate.outcome.kind] += 1
+        if program.model:
+            ran = self._ran[program.operator == REPAIR]
+            ran[0] += isinstance(candidate.outcome, Ok)
+            ran[1] += 1
+        if _may_be_mended(candidate):
+            self._broken.append(program.id)
         self.refusals = self.refusals + 1 if isinstance(candidate.outcome, Rejected) else 0
         if program.origin == "baseline":
             self.baselines.append(candidate)
@@ -77,6 +93,11 @@ class Findings:
             known_by = program.source if isinstance(outcome, CompileError) else self.key(program)
             self._known.setdefault(known_by, program.id)
 
+    def parent(self, candidate: Candidate) -> Candidate | None:
+        """The program that a candidate was made of, if it was told."""
+        parents = candidate.program.parents
+        return self.candidates.get(parents[0]) if parents else None
+
     def key(self, program: Program) -> str:
         """Hash of a program's canonical form."""
         return canonical_hash(program.source, self._hooks)
@@ -86,7 +107,7 @@ class Findings:
         if not program.source:
             return None
         first = self._known.get(self.key(program), self._known.get(program.source))
-        return None if first is None else Candidate(program, Rejected("admit", f"the same program as {first}"))
+        return None if first is None else Candidate(program, Rejected("admit", f"{_SAME} {first}"))
 
     def opponent(self, told: int, parents: Sequence[int]) -> Candidate | None:
         """Whom a child races against that was asked for when so many programs had been told, if anybody.
@@ -112,13 +133,41 @@ class Findings:
         rows = [c.outcome.values[name] for c in self.baselines if isinstance(c.outcome, Ok)]
         return plan(self.problem.primary, instances, rows, alpha)
 
+    def broken(self) -> Candidate | None:
+        """The oldest program of a model that was not admitted or did not compile and was not tried again.
+
+        None also as long as repairs ran less often than other programs: the same call then buys more.
+        """
+        shares = {repair: ran / count for repair, (ran, count) in self._ran.items()}
+        if shares[True] < shares[False]:
+            return None
+        number = next((number for number in self._broken if number not in self.mended), None)
+        return None if number is None else self.candidates[number]
+
     def would_enter(self, candidate: Candidate) -> bool:
         """Whether hearing of it would change a front."""
         return self.archive.would_keep(candidate) or self.guide.would_keep(candidate)
 
-    def view(self, operators: tuple[str, ...], pending: int) -> View:
-        """What the strategy may look at now, with so many attempts under way."""
-        return View(self.problem, operators, tuple(self.baselines), tuple(self.guide.members), pending)
+    def notes(self, told: int) -> Notes:
+        """What prompts tell of the first so many programs told."""
+        return Notes(self.ledger.tried(told), self.ledger.insights(told))
+
+    def view(
+        self,
+        operators: tuple[str, ...],
+        pending: int,
+        models: Mapping[str, Offer] | None = None,
+        strong: str = "",
+        *,
+        tuning: int = 0,
+    ) -> View:
+        """What the strategy may look at now, with so many attempts under way, and what it may choose from."""
+        if self.strategy.tunes and tuning:
+            operators = (*operators, "tune")
+        else:
+            operators, tuning = tuple(name for name in operators if not OPERATORS[name].tuned), 0
+        front = tuple(self.guide.members)
+        return View(self.problem, operators, tuple(self.baselines), front, pending, models or {}, strong, tuning)
 
     @property
     def archive_hash(self) -> str:
@@ -143,11 +192,22 @@ class Findings:
         validated = [self.loss(self.candidates[number]) for number in self.valid if number in self.candidates]
         return self.loss(candidate) < min(validated, default=np.inf)
 
-    def finalists(self, count: int) -> list[Candidate]:
-        """So many of the best on train, and the whole front."""
+    def finalists(self, count: int, tuned: int = 0) -> list[Candidate]:
+        """So many of the best on train, so many of the best that were tuned, and the whole front."""
         ok = [c for c in self.candidates.values() if isinstance(c.outcome, Ok)]
         ok.sort(key=lambda c: (self.loss(c), c.program.id))
-        return list({c.program.id: c for c in [*ok[:count], *self.archive.members]}.values())
+        fitted = [c for c in ok if is_tuned(c.program)]
+        return list({c.program.id: c for c in [*ok[:count], *fitted[:tuned], *self.archive.members]}.values())
+
+
+def _may_be_mended(candidate: Candidate) -> bool:
+    """Whether it is a model's program that was not admitted or did not compile, and no mended one already."""
+    program, outcome = candidate.program, candidate.outcome
+    if not program.model or not program.source or program.operator == REPAIR:
+        return False
+    if isinstance(outcome, Rejected):
+        return outcome.stage == "admit" and not outcome.reason.startswith(_SAME)
+    return isinstance(outcome, CompileError)
 
 
 def untimed(candidate: Candidate, problem: Problem) -> Candidate:

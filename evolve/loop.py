@@ -26,7 +26,9 @@ from evolve.strategies.strategy import Strategy
 from problems.problem import Problem
 
 # The winner of many noisy comparisons on train is flattered; valid decides among this many.
-FINALISTS = 12
+FINALISTS = 20
+# So many more are taken from those whose constants were tuned: fitted on samples, they are less flattered by train.
+TUNED_FINALISTS = 10
 
 
 @dataclass
@@ -133,10 +135,8 @@ class Search:
         if isinstance(candidate.outcome, Ok) and self.found.would_enter(candidate):
             outcome = await self._auditor.audit(candidate.program.source, "train", candidate.outcome)
             candidate = Candidate(candidate.program, outcome)
-        if isinstance(candidate.outcome, Rejected):
-            reservation.release()
-        else:
-            reservation.settle(evaluations=1)
+        tuning = self.attempts.tuned_for(candidate.program)
+        reservation.settle(evaluations=tuning + (not isinstance(candidate.outcome, Rejected)))
         await self._tell(candidate)
 
     async def _tell(self, candidate: Candidate) -> None:
@@ -166,7 +166,9 @@ class Search:
     async def _select(self) -> None:
         """Read valid for the best on train and the whole front: the champion is the best there."""
         self.notify("selecting on valid")
-        await asyncio.gather(*(self._validate(candidate) for candidate in self.found.finalists(FINALISTS)))
+        await asyncio.gather(
+            *(self._validate(candidate) for candidate in self.found.finalists(FINALISTS, TUNED_FINALISTS))
+        )
         with self.store.transaction():
             self.store.set_meta("champion", self.found.champion)
             self._journal_fronts()

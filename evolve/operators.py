@@ -15,8 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+from evolve.program import Program
+
 T = TypeVar("T")
-Kind = Literal["explore", "combine", "refine", "tune", "simplify"]
+Kind = Literal["explore", "combine", "refine", "tune", "simplify", "repair"]
+OFFERED = ("rewrite", "diff")  # what models are asked for where neither user nor strategy says
+REPAIR = "repair"  # asked for by a run itself, and offered to no strategy
 
 
 class Operator(NamedTuple):
@@ -25,6 +29,7 @@ class Operator(NamedTuple):
     kind: Kind
     parents: int
     doc: str
+    tuned: bool = False  # its child's constants are searched for by simulations before it is evaluated
 
 
 OPERATORS: dict[str, Operator] = {
@@ -38,7 +43,10 @@ OPERATORS: dict[str, Operator] = {
     "m1": Operator("refine", 1, "another form of the same program"),
     "reflect": Operator("refine", 1, "read the trace of the worst instances, mend what it shows"),
     "m2": Operator("tune", 1, "other constants"),
+    "tune": Operator("tune", 1, "other constants, found by simulations", tuned=True),
+    "expand": Operator("refine", 1, "a few more factors, their exponents found by simulations", tuned=True),
     "simplify": Operator("simplify", 1, "the same decisions in fewer terms"),
+    REPAIR: Operator("repair", 1, "keep the idea, change what kept the program from being admitted or compiled"),
     "m3": Operator("simplify", 1, "drop what serves the training instances only"),
 }
 
@@ -53,6 +61,11 @@ def of_kinds(operators: Sequence[str], *kinds: str, parents: int = 1) -> list[st
         if found:
             return found
     return [name for name in operators if OPERATORS[name].parents == 1]
+
+
+def is_tuned(program: Program) -> bool:
+    """Whether simulations went into a program's constants before it was evaluated."""
+    return bool(program.parents) and program.operator in OPERATORS and OPERATORS[program.operator].tuned
 
 
 def needed(operator: str, parents: Sequence[T]) -> tuple[T, ...]:

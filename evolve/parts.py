@@ -25,7 +25,7 @@ from evolve.proposers.replay import ReplayProposer
 from evolve.record import Record, RecordedEvaluator, recorded
 from evolve.store import Store
 from evolve.strategies import registry as strategies
-from evolve.strategies.strategy import Strategy
+from evolve.strategies.strategy import Offer, Strategy
 from problems import registry
 from problems.problem import Problem
 
@@ -62,7 +62,9 @@ def prepare(config: RunConfig) -> Parts:
     limits = config.limits if config.record is None else replace(config.limits, evaluations=None)
     budget = Budget(limits)
     record = None if config.record is None else Record(config.record)
-    return Parts(problem, budget, _proposer(config, problem, budget), strategies.load(config.strategy)(problem), record)
+    return Parts(
+        problem, budget, _proposer(config, problem, budget), strategies.build(config.strategy, problem), record
+    )
 
 
 def build_evaluator(config: RunConfig, parts: Parts) -> Evaluator:
@@ -117,11 +119,24 @@ def _proposer(config: RunConfig, problem: Problem, budget: Budget) -> Proposer:
         for model in config.model
     ]
     chosen = config.operators or OPERATORS
+    proposer: LLMProposer
     if config.proposer == "llm":
-        return LLMProposer(problem, models, operators=chosen, weights=weights)
-    proposer = ReplayProposer(problem, models, operators=chosen, weights=weights)
-    proposer.cassette = Replies(_recordings(config))
+        proposer = LLMProposer(problem, models, operators=chosen, weights=weights)
+    else:
+        proposer = ReplayProposer(problem, models, operators=chosen, weights=weights)
+        proposer.cassette = Replies(_recordings(config))
+    proposer.models, proposer.strong = offers(config)
     return proposer
+
+
+def offers(config: RunConfig) -> tuple[dict[str, Offer], str]:
+    """The models that a strategy may choose from, and the strong one: else the dearest in use, if any is dearer."""
+    weights = per_model("weight", config.weight, config.model)
+    usd = per_model("call_usd", config.call_usd, config.model)
+    found = {model: Offer(usd.get(model, 1.0), weights.get(model, 1.0)) for model in config.model}
+    used = {model: offer.usd for model, offer in found.items() if offer.weight > 0}
+    dearest = max(used, key=lambda model: used[model], default="")
+    return found, config.strong_model or (dearest if len(set(used.values())) > 1 else "")
 
 
 def _recordings(config: RunConfig) -> list[Recording]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,9 @@ from typing import NamedTuple
 from evolve.errors import UserError
 
 _TABLE = "model_prices_and_context_window_backup.json"
+# Bytes of a prompt of shop/job_shop with two programs beside the parent; a byte is reserved as a token.
+_USUAL_PROMPT = 16_000
+_LARGEST_RATIO = 20.0
 
 
 class Price(NamedTuple):
@@ -68,6 +71,20 @@ def find_price(model: str, declared: Mapping[str, Price]) -> Price | None:
     # The table has gpt-4o for openai/gpt-4o; the same name at another provider has another price.
     seller, price = table.get(name, ("", None))
     return price if seller.startswith(provider) else None
+
+
+def call_usd(models: Sequence[str], declared: Mapping[str, Price], reply_tokens: int) -> dict[str, float]:
+    """Dollars that one call of each model reserves, of a usual prompt and the largest reply.
+
+    A free model counts as a twentieth of the dearest, since its child is evaluated like any other. Where
+    the price of one is unknown, all count alike.
+    """
+    prices = [find_price(model, declared) for model in models]
+    dollars = [0.0 if price is None else price.cost(_USUAL_PROMPT, reply_tokens) for price in prices]
+    least = max(dollars) / _LARGEST_RATIO
+    if None in prices or least == 0.0:
+        return dict.fromkeys(models, 1.0)
+    return {model: max(usd, least) for model, usd in zip(models, dollars, strict=True)}
 
 
 def provider_of(model: str) -> str:

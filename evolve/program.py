@@ -17,6 +17,7 @@ class Program:
     operator: str = ""  # what made it: mutate, crossover, rewrite, diff; a baseline's name
     parents: tuple[int, ...] = ()
     thought: str = ""  # the idea in words, where the proposer gave one
+    model: str = ""  # that was asked for it; empty where none was
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Prompts: a proposal as the messages that a model gets.
 
-A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed. The
-system message holds what does not change within a run and comes first, which lets providers
-cache it; the templates are in ``evolve/prompts``, one for each operator, and those of a run's own
-folder come before them.
+A prompt is a function of problem, baselines and proposal alone, so that a run can be replayed; a proposal
+holds what the run tells of itself. The system message holds what does not change within a run and
+comes first, which lets providers cache it; the templates are in ``evolve/prompts``, one for each
+operator, and those of a run's own folder come before them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jinja2
 from evaluators.admission import language, python_policy
 from evaluators.outcome import Failure, Ok
 from evolve.errors import UserError
-from evolve.operators import OPERATORS
+from evolve.operators import OPERATORS, REPAIR
 from evolve.program import Candidate
 from evolve.strategies.strategy import Proposal
 from problems.problem import Objective, Problem, quantities
@@ -35,8 +35,8 @@ class BadTemplate(UserError):
 
 
 def operators() -> tuple[str, ...]:
-    """Those that have a template, in the order of their table."""
-    return tuple(name for name in OPERATORS if (TEMPLATES / f"{name}.md").exists())
+    """Those that a strategy may be offered and have a template, in the order of their table."""
+    return tuple(name for name in OPERATORS if name != REPAIR and (TEMPLATES / f"{name}.md").exists())
 
 
 def check_templates(folder: Path) -> None:
@@ -93,6 +93,7 @@ def render(
         "parent": parent,
         "others": [candidate for candidate in others if isinstance(candidate.outcome, Ok)],
         "failures": [candidate for candidate in others if isinstance(candidate.outcome, Failure)],
+        "notes": proposal.notes,
         "protected": "# EVOLVE-BLOCK-START" in parent.program.source,
     }
     names = {"system": "system.md", "user": f"{proposal.operator}.md"}

@@ -169,5 +169,5 @@ class Reader:
 
 
 def _program(row: Any) -> Program:
-    identifier, origin, operator, parents, thought, source = row
-    return Program(identifier, source, origin, operator, tuple(json.loads(parents)), thought)
+    identifier, origin, operator, parents, thought, source, model = row
+    return Program(identifier, source, origin, operator, tuple(json.loads(parents)), thought, model)

@@ -15,8 +15,9 @@ from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, NonDeterministic, Ok, Outcome, OutOfMemory, Rejected, TimedOut
 from evaluators.racing import Race
 from evolve.errors import UserError
+from evolve.operators import REPAIR
 from evolve.program import Candidate, Program
-from evolve.store import Store
+from evolve.store import Ask, Store
 from problems.problem import Objective
 
 _SPLITS = ("train", "valid")
@@ -50,6 +51,9 @@ class Record:
                 self._due.setdefault(asks[number].told, []).append(number)
             else:
                 raise UserError(f"{folder}: made by an older version, which did not record what a replay needs")
+        # attempts that the run made by itself, the strategy unasked
+        known = (asks[number] for number in self.order if number in asks)
+        self.repairs: dict[int, Ask] = {ask.program: ask for ask in known if ask.operator == REPAIR}
         self._train = outcomes["train"]
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         for split, found in outcomes.items():

@@ -13,6 +13,8 @@ from typing import Any
 from evaluators.outcome import Ok
 from evolve.loop import Search
 from evolve.program import Program
+from evolve.simplification import ORIGIN as SIMPLIFIED
+from evolve.simplification import terms
 from evolve.statistics import Paired, compare, compare_chosen, side
 from problems.problem import Instance, Objective, Problem
 
@@ -22,8 +24,15 @@ _ONE_NUMBER = (
 )
 
 
-async def assess(search: Search) -> dict[str, Any]:
+async def assess(search: Search, shorter: Program | None = None) -> dict[str, Any]:
     """Evaluate the programs of the report on valid, test and shift suites.
+
+    Parameters
+    ----------
+    search : Search
+        The search that ended.
+    shorter : Program, optional
+        The champion in fewer terms.
 
     Returns
     -------
@@ -37,6 +46,8 @@ async def assess(search: Search) -> dict[str, Any]:
     """
     problem = search.problem
     entrants = _entrants(search)
+    if shorter is not None:
+        entrants.insert(1, (SIMPLIFIED, shorter))
     champion = search.found.champion
     best = _best_baseline(search)
     splits = {}
@@ -46,6 +57,8 @@ async def assess(search: Search) -> dict[str, Any]:
         search.notify(f"reporting on {split}")
         splits[split] = await _assess_split(search, split, entrants, best)
     words, improved = verdict(problem, splits, champion, best.operator)
+    if shorter is not None:
+        words.append(_simplified(search, shorter, splits))
     if problem.form == "task":
         words.append(_ONE_NUMBER)
     return {
@@ -112,6 +125,22 @@ async def _assess_split(
         rows.append(row)
     kinds = sorted({ref.kind for instance in instances for ref in instance.references.values()})
     return {"instances": len(instances), "references": kinds, "programs": rows}
+
+
+def _simplified(search: Search, shorter: Program, splits: dict[str, Any]) -> str:
+    """What the shorter program is, and whether it is another one than the champion on test."""
+    champion = search.found.candidates[search.found.champion].program
+    before, now = (terms(program.source, search.problem) for program in (champion, shorter))
+    rows = {row["id"]: row for row in splits.get("test", {"programs": []})["programs"] if "objectives" in row}
+    name = search.problem.primary.name
+    where = ""
+    if {champion.id, shorter.id} <= rows.keys():
+        values = [rows[number]["objectives"][name] for number in (champion.id, shorter.id)]
+        where = ", and has the same value on test" if values[0] == values[1] else f", and {values[1]:.4g} on test"
+    return (
+        f"Program {shorter.id} is champion {champion.id} in {now} instead of {before} terms: "
+        f"it decides alike on all of train and valid{where}."
+    )
 
 
 def _interval(paired: Paired) -> dict[str, float]:

@@ -124,17 +124,28 @@ def _save(damaged: Path, out: Path) -> dict[str, int]:
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> int:
     count = 0
+    # by name: a run of an older schema lacks the columns that came later, which have defaults
+    names = ",".join(row[1] for row in _table(old, table))
     for row in _rows(old, table):
         with contextlib.suppress(sqlite3.Error):
-            count += new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * len(row))})", row).rowcount
+            places = ",".join("?" * len(row))
+            count += new.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})", row).rowcount
     return count
+
+
+def _table(db: sqlite3.Connection, table: str) -> list[Any]:
+    """What SQLite says of a table's columns; nothing where even that is lost."""
+    try:
+        return db.execute(f"PRAGMA table_info({table})").fetchall()
+    except sqlite3.Error:
+        return []
 
 
 def _rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
     """Rows from the front up to the damage, then from the back down to it."""
     for order in ("", "DESC"):
         try:
-            keys = ",".join(row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[5]) or "rowid"
+            keys = ",".join(row[1] for row in _table(db, table) if row[5]) or "rowid"
             ordered = ",".join(f"{key} {order}" for key in keys.split(","))
             yield from db.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY {ordered}")
         except sqlite3.Error:

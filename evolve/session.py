@@ -19,9 +19,11 @@ from evolve.config import RunConfig
 from evolve.errors import UserError
 from evolve.llm import LLMFatal
 from evolve.loop import Search, Status
+from evolve.operators import is_tuned
 from evolve.parts import Parts, build_evaluator, prepare
 from evolve.proposers.llm import LLMProposer
 from evolve.proposers.mailbox import MODEL as MAILBOX
+from evolve.simplification import ORIGIN, simplify_champion
 from evolve.store import Store
 
 
@@ -194,7 +196,9 @@ async def _search(store: Store, parts: Parts, on_status: Callable[[Status], None
             on_status=on_status,
         )
         await search.run()
-        store.set_meta("report", await report.assess(search))
+        if config.report:
+            shorter = await simplify_champion(search) if config.simplify else None
+            store.set_meta("report", await report.assess(search, shorter))
         store.set_meta("status", search.stopped or "finished")
     finally:
         await parts.proposer.close()
@@ -229,8 +233,10 @@ def _probe(evaluator: Evaluator, trusted: bool) -> None:
 def _spent(store: Store) -> dict[str, float]:
     """What earlier sessions of a run spent, from its journal."""
     outcomes = store.outcomes("train")
-    baselines = {p.id for p in store.programs() if p.origin == "baseline"}
-    evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in baselines)
+    free = {p.id for p in store.programs() if p.origin in ("baseline", ORIGIN)}
+    evaluations = sum(not isinstance(o, Rejected) for number, o in outcomes.items() if number not in free)
+    tuned = sum(is_tuned(p) for p in store.programs() if p.source and p.id in outcomes and p.id not in free)
+    evaluations += (store.config.tuning or 0) * tuned
     totals = store.spend().values()
     input_tokens, output_tokens = (sum(t[name] for t in totals) for name in ("input_tokens", "output_tokens"))
     return {

@@ -11,6 +11,8 @@ References
 .. [1] Efron (1987), "Better bootstrap confidence intervals", JASA 82(397):171-185.
 .. [2] Romano and Wolf (2005), "Exact and approximate stepdown methods for multiple hypothesis
    testing", JASA 100(469):94-108.
+.. [3] Hansen (2005), "A test for superior predictive ability", Journal of Business & Economic Statistics
+   23(4):365-380.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ _RESAMPLES = 9999
 # Share of a difference's standard error that a resample's own is not taken below: low enough to leave skewed
 # samples to the bootstrap, high enough to keep an interval where two programs differ on few instances.
 _LEAST_ERROR = 0.25
+_FEW = 16
 _SEED = 20020615  # fixed: the same two outcomes always print the same interval
 
 
@@ -84,6 +87,10 @@ def compare_chosen(
     skewed spread is allowed for, which Student's quantiles are not. The interval is never narrower
     than that of ``compare``.
 
+    A program that is clearly worse than ``bar`` could not have been the chosen one by luck, so it does
+    not widen the interval on the side that a claim of improvement rests on: worse by more than
+    sqrt(2 log log n) of its standard errors, the threshold of [3]_. A front holds many such: fast and poor.
+
     Parameters
     ----------
     others
@@ -98,15 +105,24 @@ def compare_chosen(
     ratio = np.nansum(top, axis=0) / bottom.sum()
     left = np.where(np.isfinite(top), top - ratio * bottom[:, None], 0.0)  # what the mean does not explain
     varied = np.abs(left).max(axis=0) > 1e-12 * np.abs(ratio) * bottom.mean()  # a constant has no error
-    low, high = _extreme_quantiles(left[:, varied], bottom)
-    error = _errors(np.square(left[:, :1]).sum(axis=0), bottom.sum(), len(bottom))[0]
+    errors = _errors(np.square(left).sum(axis=0), bottom.sum(), len(bottom))
+    turned = np.sign(objective.loss(1.0))
+    rivals = varied & (turned * ratio <= _clearly_worse(len(bottom)) * errors)
+    rivals[0] = True
+    low, high = _extreme_quantiles(left[:, varied], bottom, rivals[varied], turned)
+    error = errors[0]
     if not (math.isfinite(low) and math.isfinite(high)):
         return Paired(single.difference, -math.inf, math.inf, single.n)
     least, most = single.difference - high * error, single.difference - low * error
     return Paired(single.difference, float(min(least, single.low)), float(max(most, single.high)), single.n)
 
 
-def _extreme_quantiles(left: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
+def _clearly_worse(n: int) -> float:
+    """How many standard errors are too many for chance, over n instances; on few the asymptotic rule is too bold."""
+    return math.sqrt(2.0 * math.log(math.log(max(n, _FEW))))
+
+
+def _extreme_quantiles(left: np.ndarray, bottom: np.ndarray, rivals: np.ndarray, turned: float) -> tuple[float, float]:
     """The lower tail of the smallest and the upper tail of the largest of k studentised errors.
 
     Parameters
@@ -115,6 +131,10 @@ def _extreme_quantiles(left: np.ndarray, bottom: np.ndarray) -> tuple[float, flo
         Residuals of k ratios over n instances.
     bottom : (n,) array
         Their common denominators.
+    rivals : (k,) bool array
+        Which of them count on the side of an improvement.
+    turned : float
+        1 where lower is better, so that an improvement rests on the lower tail, else -1.
     """
     n = len(bottom)
     weights = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(float)
@@ -129,10 +149,8 @@ def _extreme_quantiles(left: np.ndarray, bottom: np.ndarray) -> tuple[float, flo
     if not np.isfinite(studentised).all():
         return -math.inf, math.inf
     tail = (1 - LEVEL) / 2
-    return (
-        float(np.quantile(studentised.min(axis=1), tail)),
-        float(np.quantile(studentised.max(axis=1), 1 - tail)),
-    )
+    below, above = (studentised[:, rivals], studentised) if turned > 0 else (studentised, studentised[:, rivals])
+    return float(np.quantile(below.min(axis=1), tail)), float(np.quantile(above.max(axis=1), 1 - tail))
 
 
 def _errors(squares: np.ndarray, total: float | np.ndarray, n: int) -> np.ndarray:

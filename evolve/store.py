@@ -6,7 +6,8 @@ written in the transaction that makes it true, so that a killed run loses only w
 Tables
 ------
 meta        key, value (JSON): status, report, champion
-programs    one row per attempt, baselines first; source is empty where no program came out
+programs    one row per attempt, baselines first; source is empty where no program came out, and
+            model where none was asked
 outcomes    one row per program and split
 asks        what an attempt set out to do, written before any model is asked: operator, parents,
             inspirations, the model if the strategy named one, and how many programs the strategy had heard of
@@ -93,7 +94,7 @@ class Store(Reader):
     def add_program(self, program: Program) -> None:
         """Record (or replace) an attempt, before it is evaluated."""
         self._db.write(
-            "INSERT OR REPLACE INTO programs VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO programs VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 program.id,
                 program.origin,
@@ -101,6 +102,7 @@ class Store(Reader):
                 json.dumps(program.parents),
                 program.thought,
                 program.source,
+                program.model,
             ),
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from evaluators import racing, tuning
-from evaluators.admission.literals import with_parameters
+from evaluators import racing, sampling, tuning
+from evaluators.admission.literals import with_parameters, without_parameters
 from evaluators.admission.parameters import Parameter, parameters
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Failure, Ok, Outcome
+from evaluators.racing import Plan
 from evolve.errors import UserError
+from evolve.proposers.proposer import EditRefused
 from evolve.statistics import Paired, compare, side
 
 # Train guides, valid confirms; test is not read.
@@ -30,6 +32,29 @@ class Tuned:
     tuned: dict[str, Ok]
     difference: dict[str, Paired]  # of the primary objective: tuned minus written
     search: tuning.TuningResult
+
+
+async def tuned(evaluator: Evaluator, source: str, *, plan: Plan | None, evaluations: int, seed: int) -> str:
+    """A program with other constants, found on samples of train; not evaluated.
+
+    Literals become parameters for the search, and literals of three digits again.
+
+    Raises
+    ------
+    EditRefused
+        If there is nothing to tune, or the program does not run.
+    """
+    written = {p.name for p in parameters(ast.parse(source))}
+    lifted = with_parameters(source)
+    new = {p.name for p in parameters(ast.parse(lifted))} - written
+    simulations = evaluations * len(evaluator.instances(GUIDE))
+    try:
+        found = await sampling.sample(evaluator, lifted, GUIDE, plan=plan, simulations=simulations, seed=seed)
+    except tuning.NothingToTune as nothing:
+        raise EditRefused(str(nothing)) from None
+    if isinstance(found, Failure):
+        raise EditRefused(f"tuning: {found.kind} at stage {found.stage}: {found.reason}")
+    return without_parameters(found, new)
 
 
 async def tune(

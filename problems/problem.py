@@ -279,6 +279,10 @@ class Problem:
     task: Task | None = None  # candidates are whole files, and a user's own evaluator scores them
     hidden: Hidden | None = None  # of an online problem: what hooks must not know, and the test that they do not
     claims: tuple[Claim, ...] = ()  # what papers say of the baselines, see claims.py
+    # For prompts and people, where a problem has more to say of a solution than its objectives:
+    explain: Callable[[Any, Any], str] | None = None  # (data, solution) -> what went on and what went wrong
+    # (data, solution) -> decisions in the order in which they were taken, a few words each
+    narrate: Callable[[Any, Any], Sequence[str]] | None = None
 
     @property
     def name(self) -> str:

@@ -7,12 +7,14 @@ search; test is never read here for a choice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from evolve.bench.comparison import improvement, mean_ranks
 from evolve.errors import UserError
 from evolve.store import Store
 from evolve.strategies import registry as strategies
+from evolve.synthetic import MODEL, SyntheticModel, SyntheticServer
 from problems import registry
 
 ALWAYS = ("sample", "greedy")  # without these two no comparison says anything
@@ -38,10 +41,18 @@ class Plan:
     seeds: int
     out: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    synthetic: bool = False  # ask evolve/synthetic.py's model
 
     @classmethod
     def make(
-        cls, problems: Sequence[str], names: Sequence[str], seeds: int, out: Path, settings: dict[str, Any]
+        cls,
+        problems: Sequence[str],
+        names: Sequence[str],
+        seeds: int,
+        out: Path,
+        settings: dict[str, Any],
+        *,
+        synthetic: bool = False,
     ) -> Plan:
         """Check a user's wishes; the two plain strategies are always in.
 
@@ -55,13 +66,15 @@ class Plan:
                 f"--seeds {seeds}: a single seed supports no claim about strategies; give at least 2 (5 for a report)"
             )
         try:
-            for problem in problems:
-                registry.load(problem)
-            for name in names:
-                strategies.load(name)
+            loaded = [registry.load(problem) for problem in problems]
         except registry.UnknownProblem as error:
             raise UserError(str(error)) from None
-        return cls(tuple(problems), tuple(dict.fromkeys([*ALWAYS, *names])), seeds, out, settings)
+        for name in names:
+            strategies.build(name, loaded[0])
+        if synthetic:
+            # one call at a time: which of two equal prompts comes first then depends on no clock
+            settings = {**settings, "model": [MODEL], "concurrency": ["1"], "deterministic": True}
+        return cls(tuple(problems), tuple(dict.fromkeys([*ALWAYS, *names])), seeds, out, settings, synthetic)
 
     def folder(self, problem: str, strategy: str, seed: int) -> Path:
         """Where one run lives."""
@@ -157,10 +170,27 @@ def _estimate(estimate: dict[str, float]) -> str:
 
 def _one(plan: Plan, problem: str, strategy: str, seed: int) -> None:
     folder = plan.folder(problem, strategy, seed)
-    if (folder / "run.sqlite").exists():
-        session.resume(folder)
-    else:
-        session.run(problem, strategy=strategy, seed=seed, out=folder, **plan.settings)
+    begun = (folder / "run.sqlite").exists()
+    with contextlib.ExitStack() as stack:
+        settings = dict(plan.settings)
+        if plan.synthetic:
+            settings["api_base"] = stack.enter_context(_server(problem, seed, folder if begun else None)).url
+        if begun:
+            session.resume(folder)
+        else:
+            session.run(problem, strategy=strategy, seed=seed, out=folder, report=False, **settings)
+
+
+def _server(problem: str, seed: int, folder: Path | None) -> SyntheticServer:
+    """The synthetic model of one run, where a run that was begun looks for it."""
+    port = 0
+    if folder is not None:
+        with Store(folder) as store:
+            port = urlsplit(store.config.api_base or "").port or 0
+    try:
+        return SyntheticServer(SyntheticModel(registry.load(problem), seed=seed), port)
+    except OSError as error:
+        raise UserError(f"127.0.0.1:{port}: {error.strerror or error}; {folder} needs it to go on") from None
 
 
 def _check_same(plan: Plan) -> None:

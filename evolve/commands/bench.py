@@ -12,6 +12,7 @@ from evolve import tables
 from evolve.bench import strategies as bench
 from evolve.commands.options import Json
 from evolve.config import DEFAULT_STRATEGY
+from evolve.errors import UserError
 from evolve.strategies import registry
 
 app = typer.Typer(help="Compare, with the uncertainty of it.", no_args_is_help=True, rich_markup_mode=None)
@@ -22,7 +23,10 @@ _QUICK: dict[str, Any] = {"problems": ["machine/total_tardiness"], "seeds": 2, "
 
 @app.command("strategies")
 def strategies(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: all; sample and greedy are always in.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME or NAME:SETTING=VALUE,...; default: all. sample and greedy are always in."),
+    ] = None,
     problem: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs of each strategy on each problem; default 5.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Of each run; default 1000.")] = None,
@@ -31,6 +35,9 @@ def strategies(
     price: Annotated[list[str] | None, typer.Option(help="MODEL=IN,OUT dollars per million tokens.")] = None,
     max_usd: Annotated[float | None, typer.Option(help="Dollars of each run.")] = None,
     out: Annotated[Path | None, typer.Option(help="The bench's folder; default runs/bench-<time>.")] = None,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Ask a seeded stand-in for a model, served on this machine.")
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="The default strategy, two seeds, 60 evaluations: minutes.")
     ] = False,
@@ -40,6 +47,10 @@ def strategies(
 
     An interrupted bench goes on where it stopped when it is given the same --out.
     """
+    if synthetic and (model or api_base or price or max_usd):
+        raise UserError(
+            "--synthetic: is a model of its own and costs nothing; leave out --model and what belongs to it"
+        )
     preset: dict[str, Any] = _QUICK if quick else {}
     settings = {
         "evaluations": evaluations or preset.get("evaluations", 1000),
@@ -54,6 +65,7 @@ def strategies(
         seeds if seeds is not None else preset.get("seeds", 5),
         out or Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}",
         {key: value for key, value in settings.items() if value is not None},
+        synthetic=synthetic,
     )
     result = bench.run(plan, on_run=lambda text: typer.echo(text, err=True))
     if as_json:

@@ -12,18 +12,22 @@ import numpy as np
 import typer
 
 from evaluators.evaluator import Evaluator
+from evaluators.kinds import evaluator_of
 from evolve import prompt as prompts
 from evolve import tables
 from evolve.commands.options import Json, load_problem
 from evolve.config import DEFAULT_STRATEGY, RunConfig
 from evolve.errors import UserError
 from evolve.findings import Findings, untimed
-from evolve.operators import OPERATORS, needed
+from evolve.ledger import Notes
+from evolve.operators import OPERATORS, REPAIR, needed
+from evolve.parts import offers
 from evolve.program import Candidate, Program
 from evolve.proposers.llm import OPERATORS as OFFERED
 from evolve.store import Store
 from evolve.strategies import registry as strategies
-from evolve.strategies.strategy import Proposal
+from evolve.strategies.strategy import Proposal, cheapest
+from evolve.traces import TRACED, trace
 from problems import registry
 from problems.problem import Problem
 
@@ -35,8 +39,9 @@ def prompt(
     json: Json = False,
 ) -> None:
     """Print the next prompt of a run, or the first one of a problem; nothing is sent."""
-    if operator is not None and operator not in prompts.operators():
-        raise UserError(registry.unknown("operator", operator, prompts.operators()))
+    known = (*prompts.operators(), REPAIR)
+    if operator is not None and operator not in known:
+        raise UserError(registry.unknown("operator", operator, known))
     if templates is not None:
         prompts.check_templates(templates)
     if (Path(target) / "run.toml").exists():
@@ -51,7 +56,12 @@ def prompt(
 
     messages = prompts.render(
         found.problem,
-        replace(proposal, parents=shown(proposal.parents), inspirations=shown(proposal.inspirations)),
+        replace(
+            proposal,
+            parents=shown(proposal.parents),
+            inspirations=shown(proposal.inspirations),
+            notes=_notes(found, config, proposal),
+        ),
         baselines=shown(found.baselines),
         templates=templates or own,
     )
@@ -66,10 +76,11 @@ def _of_run(folder: Path) -> tuple[Findings, RunConfig, Path | None]:
     """What a run has found so far, its settings and its own templates."""
     with Store(folder) as store:
         problem = load_problem(store.config.problem)
-        found = Findings(problem, strategies.load(store.config.strategy)(problem))
+        found = Findings(problem, strategies.build(store.config.strategy, problem))
         outcomes, programs = store.outcomes("train"), {p.id: p for p in store.programs()}
         for number in store.tells():
             found.hear(Candidate(programs[number], outcomes[number]))
+        found.mended = {ask.parents[0] for ask in store.asks().values() if ask.operator == REPAIR}
         return found, store.config, store.templates
 
 
@@ -77,7 +88,7 @@ def _of_problem(problem: Problem) -> Findings:
     """The baselines, evaluated on train."""
 
     async def work() -> Findings:
-        found = Findings(problem, strategies.load(DEFAULT_STRATEGY)(problem))
+        found = Findings(problem, strategies.build(DEFAULT_STRATEGY, problem))
         async with Evaluator(problem) as evaluator:
             programs = [Program(k, r.source, "baseline", r.name) for k, r in enumerate(problem.rules)]
             outcomes = await asyncio.gather(*(evaluator.evaluate(p.source, "train") for p in programs))
@@ -88,11 +99,36 @@ def _of_problem(problem: Problem) -> Findings:
     return asyncio.run(work())
 
 
+def _notes(found: Findings, config: RunConfig | None, proposal: Proposal) -> Notes:
+    """What the prompt tells of the run."""
+    notes = found.notes(len(found.candidates))
+    if proposal.operator not in TRACED:
+        return notes
+
+    async def work() -> str:
+        kind = evaluator_of(found.problem)
+        evaluator = kind(found.problem)
+        if config is not None:
+            sets, weak = config.own_instances, config.allow_weak_sandbox
+            evaluator = kind(found.problem, decoder=config.decoder, sets=sets, allow_weak_sandbox=weak)
+        async with evaluator:
+            first = proposal.parents[0]
+            return await trace(evaluator, first, found.parent(first), found.baselines)
+
+    return replace(notes, trace=asyncio.run(work()))
+
+
 def _next(found: Findings, config: RunConfig | None, operator: str | None) -> Proposal:
-    """What the strategy proposes next."""
+    """What is proposed next."""
     number = max(found.candidates, default=-1) + 1
     offered = (config.operators if config is not None else ()) or OFFERED
-    view = found.view(offered if operator is None else (operator,), 0)
+    choice = ({}, "") if config is None else offers(config)
+    broken = found.broken()
+    if operator == REPAIR or (operator is None and config is not None and config.repair and broken is not None):
+        if broken is None:
+            raise UserError("operator repair: there is no program that was not admitted or did not compile")
+        return Proposal(REPAIR, (broken,), model=cheapest(choice[0]))
+    view = found.view(offered if operator is None else (operator,), 0, *choice)
     rng = np.random.default_rng((config.seed if config is not None else 0, number, 0))
     if operator is not None and OPERATORS[operator].parents > 1:
         # a strategy need not use such an operator: show it with the best of the front

@@ -25,6 +25,7 @@ def run(
     problem: Annotated[str | None, typer.Argument(help="e.g. shop/job_shop; see evolve problems")] = None,
     model: Annotated[list[str] | None, typer.Option(help="litellm model string; may be given several times.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="MODEL=NUMBER: how often it is asked; default 1.")] = None,
+    strong_model: Annotated[_Text, typer.Option(help="Model for redesigns on a plateau; default the dearest.")] = None,
     concurrency: Annotated[
         list[str] | None, typer.Option(help="Requests at once: NUMBER for each model, or MODEL=NUMBER; default 8.")
     ] = None,
@@ -38,9 +39,13 @@ def run(
     deterministic: Annotated[
         bool | None, typer.Option(help="Tell candidates in the order of their proposals; slower with a model.")
     ] = None,
-    strategy: Annotated[_Text, typer.Option(help="Search strategy.")] = None,
+    strategy: Annotated[_Text, typer.Option(help="NAME or NAME:SETTING=VALUE,...: how to search.")] = None,
     operator: Annotated[
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
+    ] = None,
+    repair: Annotated[
+        bool | None,
+        typer.Option("--repair/--no-repair", help="Ask once more for what does not compile; default with models."),
     ] = None,
     prompts: Annotated[_Folder, typer.Option(help="Folder of your own templates; see docs/prompts.md.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Candidates to evaluate on train.")] = None,
@@ -59,6 +64,9 @@ def run(
         bool | None, typer.Option("--race/--no-race", help="Drop what is clearly worse before all of train was run.")
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="How often a race may drop what is as good; default 0.1.")] = None,
+    tuning: Annotated[
+        int | None, typer.Option(help="Evaluations' worth of simulations for each tuning of constants; 0: none.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
     valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
@@ -76,14 +84,15 @@ def run(
     """Search for a heuristic; keep the run in its folder and end with a report on test."""
     given: dict[str, Any] = {
         "problem": problem, "model": tuple(model) if model else None, "api_base": api_base, "proposer": proposer,
-        "operators": tuple(operator or ()) or None, "prompts": prompts,
+        "operators": tuple(operator or ()) or None, "prompts": prompts, "repair": repair,
         "strategy": strategy, "evaluations": evaluations, "max_usd": max_usd, "max_tokens": max_tokens,
-        "weight": tuple(weight or ()) or None, "concurrency": tuple(concurrency or ()) or None,
+        "weight": tuple(weight or ()) or None, "strong_model": strong_model,
+        "concurrency": tuple(concurrency or ()) or None,
         "requests_per_minute": tuple(requests_per_minute or ()) or None, "key_file": key_file,
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
-        "race": race, "alpha": alpha,
+        "race": race, "alpha": alpha, "tuning": tuning,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
         "allow_weak_sandbox": allow_weak_sandbox or None, "trust_evaluator": trust_evaluator or None,
     }  # fmt: skip
@@ -156,6 +165,7 @@ def _follow(problem_name: str, folder: Path | None, work: Callable[[Progress], P
         raise
     with Store(folder) as store:
         champion, report = store.meta("champion"), store.meta("report")
-        tables.show(*tables.report_tables(problem, report))
+        if report is not None:
+            tables.show(*tables.report_tables(problem, report))
         tables.show(f"\nchampion: program {champion}\n{store.program(champion).source}")
     tables.show(f"inspect: evolve show {folder}    export: evolve export {folder} -o rule.py")

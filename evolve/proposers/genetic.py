@@ -25,6 +25,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from evolve.proposers._expand import expand
 from evolve.proposers._tidy import depth, guard, hazards, render, size, tidy
 from evolve.proposers._trees import Tree
 from evolve.proposers._variation import MUTATIONS, cross
@@ -34,6 +35,7 @@ from problems.problem import Problem
 
 _ANOTHER_MUTATION = 0.3  # chance of one more, each time
 _TRIES = 20
+_MOST_FACTORS = 5  # that an expansion adds
 _SHARES = np.cumsum([share for _, share in MUTATIONS])
 
 
@@ -47,16 +49,19 @@ class GeneticProposer(Proposer):
     max_size, max_depth
         Names, constants and operations of a program, and nesting of its expressions. A parent
         that is larger may have children as large as itself.
+    expanded
+        Size that a program may have after expansion: its new constants are fitted, not guessed.
     """
 
     origin = "genetic"
     immediate = True
-    operators = ("mutate", "crossover")
+    operators = ("mutate", "crossover", "expand")
 
-    def __init__(self, problem: Problem, *, max_size: int = 35, max_depth: int = 12) -> None:
+    def __init__(self, problem: Problem, *, max_size: int = 35, max_depth: int = 12, expanded: int = 80) -> None:
         self._problem = problem
         self._max_size = max_size
         self._max_depth = max_depth
+        self._expanded = expanded
         self._tidied = lru_cache(maxsize=256)(self._tidy)
 
     async def propose(self, proposal: Proposal, rng: np.random.Generator) -> Draft:
@@ -81,7 +86,7 @@ class GeneticProposer(Proposer):
         for _ in range(_TRIES):
             tree = self._parse(sources[0])
             donor = self._parse(sources[1]) if proposal.operator == "crossover" else None
-            thought = self._vary(tree, donor, rng)
+            thought = self._vary(tree, donor, rng, expanding=proposal.operator == "expand")
             if not thought:
                 continue
             child = render(tree.module)
@@ -100,10 +105,13 @@ class GeneticProposer(Proposer):
         tidy(tree)
         return render(tree.module)
 
-    def _vary(self, tree: Tree, donor: Tree | None, rng: np.random.Generator) -> str:
+    def _vary(self, tree: Tree, donor: Tree | None, rng: np.random.Generator, *, expanding: bool) -> str:
         """Change a tree in place; say how, or nothing if it came to nothing."""
         accepted, limits = hazards(tree), self._limits(tree)
-        if donor is not None:
+        if expanding:
+            limits = self._expanded, self._max_depth + limits[1]
+            thoughts = [expand(tree, int(rng.integers(1, _MOST_FACTORS + 1)), rng)]
+        elif donor is not None:
             accepted |= hazards(donor)
             thoughts = [cross(tree, donor, rng)]
         else:

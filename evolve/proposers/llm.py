@@ -15,13 +15,14 @@ from evolve import prompt
 from evolve.cassette import Question, Recording, Replies
 from evolve.edits import apply
 from evolve.llm import LLM, LLMFatal, LLMUnavailable
+from evolve.operators import OFFERED, REPAIR
 from evolve.proposers.proposer import Draft, EditRefused, Proposer, Spend
 from evolve.replies import find_thought
-from evolve.strategies.strategy import Proposal
+from evolve.strategies.strategy import Offer, Proposal
 from problems.problem import Problem
 
 # What a run offers its strategy; the others have to be asked for.
-OPERATORS = ("rewrite", "diff")
+OPERATORS = OFFERED
 
 
 class LLMProposer(Proposer):
@@ -61,6 +62,7 @@ class LLMProposer(Proposer):
         if shares.shape != (len(llms),) or not np.all(np.isfinite(shares)) or shares.min() < 0 or shares.sum() <= 0:
             raise ValueError(f"weights must be {len(llms)} numbers >= 0 that are not all zero, got {weights}")
         self._weights = shares
+        self.models = {llm.config.model: Offer(weight=float(share)) for llm, share in zip(llms, shares, strict=True)}
         # What was answered before; a run sets those of its journal.
         self.replies = Replies()
         # Templates that come before ours; a run sets those of its folder.
@@ -110,9 +112,9 @@ class LLMProposer(Proposer):
         if self.replies.journals:
             spend = {}
         try:
-            return Draft(self._edited(recording, proposal), find_thought(recording.text), spend)
+            return Draft(self._edited(recording, proposal), find_thought(recording.text), spend, question.model)
         except EditRefused as refusal:
-            raise EditRefused(str(refusal), spend) from None
+            raise EditRefused(str(refusal), spend, question.model) from None
 
     async def _ask(self, llm: LLM, question: Question, proposal: Proposal) -> tuple[Recording, Spend]:
         """Get an answer, or the reason why there is none, from wherever answers come from."""
@@ -142,8 +144,12 @@ class LLMProposer(Proposer):
         cut = recording.finish == "length"
         if not recording.text.strip():
             raise EditRefused("the reply is empty" + (": reasoning took all output tokens" if cut else ""))
-        whole = self._problem.form != "hooks"
-        return apply(proposal.parents[0].program.source, recording.text, self._problem.functions, cut=cut, whole=whole)
+        source, whole, mends = (
+            proposal.parents[0].program.source,
+            self._problem.form != "hooks",
+            proposal.operator == REPAIR,
+        )
+        return apply(source, recording.text, self._problem.functions, cut=cut, whole=whole, mends=mends)
 
     def _draw(self, proposal: Proposal, rng: np.random.Generator) -> LLM:
         """The model that this attempt asked before; else the one it names, or any, of those that are not out."""

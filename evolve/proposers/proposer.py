@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
 from evolve.program import Candidate
-from evolve.strategies.strategy import Proposal
+from evolve.strategies.strategy import Offer, Proposal
 
 # What one model call cost: model, reply (as it came), input_tokens, output_tokens, usd (None where no
 # price is known) and seconds; empty where no model was called. The budget is settled already: this
@@ -20,21 +21,23 @@ Spend = dict[str, object]
 class EditRefused(Exception):
     """The answer is no program: nothing to edit, a no-op, a non-matching or a protected edit.
 
-    ``spend`` is what the answer cost all the same.
+    ``spend`` is what the answer cost all the same, ``model`` who gave it.
     """
 
-    def __init__(self, reason: str, spend: Spend | None = None) -> None:
+    def __init__(self, reason: str, spend: Spend | None = None, model: str = "") -> None:
         super().__init__(reason)
         self.spend: Spend = spend or {}
+        self.model = model
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A child's source text, the idea in words where there is one, and what it cost."""
+    """A child's source text, the idea in words where there is one, what it cost and which model was asked."""
 
     source: str
     thought: str = ""
     spend: Spend = field(default_factory=dict)
+    model: str = ""
 
 
 class Proposer(ABC):
@@ -46,6 +49,9 @@ class Proposer(ABC):
     baselines: Sequence[Candidate] = ()
     # Whether proposing costs nothing and waits for nothing: it can then be done again at any time.
     immediate = False
+    # The models that a strategy may choose from, and which of them is for what is rare and hard.
+    models: Mapping[str, Offer] = MappingProxyType({})
+    strong = ""
 
     @property
     def notice(self) -> str:

@@ -136,6 +136,12 @@ def size(source: str) -> int:
     return sum(1 for _ in ast.walk(ast.parse(source)))
 
 
+@lru_cache(maxsize=4096)
+def has_constants(source: str) -> bool:
+    """Whether a program holds a float, which may be tuned."""
+    return any(isinstance(node, ast.Constant) and type(node.value) is float for node in ast.walk(ast.parse(source)))
+
+
 def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     """One item, all equally likely."""
     return items[int(rng.integers(len(items)))]

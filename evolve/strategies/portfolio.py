@@ -1,11 +1,13 @@
 """The portfolio: a population, champions by group, a nursery, and operators that earn their share.
 
 Four sources of parents keep a search from settling on one idea: the ranked population, the front of
-all objectives, the champion of each group of instances, and a nursery. Operators are drawn by Thompson sampling: the
-share of an operator's children that won a place, divided by what asking for one costs. When nothing
-was gained for a while, a nursery is founded from the starting programs: its children compete among
-themselves until it has caught up or its time is over, so that a new idea is not measured against a
-polished old one; its best then join the population.
+all objectives, the champion of each group of instances, and a nursery. Operator and model are drawn
+together by Thompson sampling: the share of a pair's children that won a place, divided by the dollars
+that asking the model reserves [4]_, times the weight that its user gave it. When nothing was gained for
+a while, a nursery is founded from the starting programs: its children compete among themselves until
+it has caught up or its time is over, so that a new idea is not measured against a polished old one;
+its best then join the population. Where models are asked, a nursery begins with redesigns by the
+strong one, which sees the champions.
 
 References
 ----------
@@ -14,21 +16,24 @@ References
 .. [2] Mouret and Clune (2015), "Illuminating search spaces by mapping elites", arXiv:1504.04909.
 .. [3] Fialho, Da Costa, Schoenauer and Sebag (2010), "Analyzing bandit-based adaptive operator
    selection mechanisms", Annals of Mathematics and Artificial Intelligence 60:25-64.
+.. [4] Xia, Li, Qin, Yu and Liu (2015), "Thompson sampling for budgeted multi-armed bandits", IJCAI
+   2015:3960-3966.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evolve.archives.groups import group_champions
-from evolve.operators import OPERATORS, needed
+from evolve.operators import OPERATORS, needed, of_kinds
 from evolve.program import Candidate
 from evolve.strategies._population import Population, loss, pick
-from evolve.strategies.strategy import Proposal, Strategy, View
+from evolve.strategies.strategy import Offer, Proposal, Strategy, View
 from problems.problem import Problem
 
 
@@ -45,11 +50,17 @@ class PortfolioConfig:
     floor: float = 0.1  # share of proposals whose operator is drawn evenly
     patience: int = 400  # candidates without a new best before a nursery is founded
     childhood: int = 300  # candidates that a nursery may take
+    # The same two for a run that asks models: it has a few hundred candidates, not thousands.
+    patience_asked: int = 40
+    childhood_asked: int = 40
+    redesigns: int = 6  # proposals by the strong model that open a nursery
     inspirations: int = 2
 
 
 class Portfolio(Strategy):
     """Population, front, niches and nursery; see the module's text."""
+
+    operators = ("diff", "rewrite", "e1", "e2", "m1", "reflect", "redesign")
 
     def __init__(self, problem: Problem, config: PortfolioConfig = PortfolioConfig()) -> None:
         super().__init__(problem)
@@ -59,7 +70,10 @@ class Portfolio(Strategy):
         self._nursery: Population | None = None
         self._raised: set[int] = set()  # ids that belong to the nursery
         self._childhood = 0
-        self._credit: dict[str, tuple[float, float]] = {}  # operator -> discounted successes, failures
+        # (operator, model) -> discounted successes, failures
+        self._credit: dict[tuple[str, str], tuple[float, float]] = {}
+        self._asked = False  # whether models write the programs
+        self._founded = 0  # how many were told when the nursery was founded
         self._niches: list[Candidate] | None = None  # champions by group, found when first asked
         self._best = math.inf
         self._stalled = 0
@@ -68,20 +82,23 @@ class Portfolio(Strategy):
     def ask(self, view: View, rng: np.random.Generator) -> Proposal:
         """Draw a source of parents, an operator, and what it needs."""
         self._population.require()
+        if self._nursery is not None and view.models and self._told - self._founded < self._config.redesigns:
+            return self._redesign(self._nursery, view, rng)
         inside = self._nursery if self._nursery is not None and rng.random() < self._config.nursery else None
         pool = inside if inside is not None and len(inside) else self._population
-        operator = self._operator(view, len(pool), rng)
+        operator, model = self._arm(view, len(pool), rng)
         first = self._parent(view, pool, rng) if pool is self._population else self._drawn(pool, rng)
         parents = [first]
         if OPERATORS[operator].parents > 1:
             parents.append(pool.other_than(first, self._drawn(pool, rng)))
         if operator == "mutate" or len(parents) > 1:
-            return Proposal(operator, needed(operator, parents))
-        return Proposal(operator, (first,), self._inspirations(first, rng))
+            return Proposal(operator, needed(operator, parents), model=model)
+        return Proposal(operator, (first,), self._inspirations(first, rng), model)
 
     def tell(self, candidate: Candidate) -> None:
         """Credit the operator, let the candidate compete, found or close a nursery."""
         self._told += 1
+        self._asked = self._asked or bool(candidate.program.model)
         value = loss(candidate, self._primary)
         if not candidate.program.parents:
             if value is not None:
@@ -91,22 +108,23 @@ class Portfolio(Strategy):
             self._niches = None
             return
         won = self._compete(candidate)
-        self._learn(candidate.program.operator, won)
+        self._learn((candidate.program.operator, candidate.program.model), won)
         if value is not None and value < self._best:
             self._best, self._stalled = value, 0
         else:
             self._stalled += 1
-        if self._nursery is None and self._stalled >= self._config.patience:
+        patience = self._config.patience_asked if self._asked else self._config.patience
+        if self._nursery is None and self._stalled >= patience:
             self._found()
 
     def state(self) -> dict[str, Any]:
-        """Counts, ids of population and nursery (best first), and the operators' credit."""
+        """Counts, ids of population and nursery (best first), and the credit of operators with models."""
         return {
             "told": self._told,
             "stalled": self._stalled,
             "population": self._population.ids,
             "nursery": None if self._nursery is None else self._nursery.ids,
-            "credit": {operator: list(pair) for operator, pair in sorted(self._credit.items())},
+            "credit": {" ".join(arm).strip(): list(pair) for arm, pair in sorted(self._credit.items())},
         }
 
     # parents
@@ -140,21 +158,35 @@ class Portfolio(Strategy):
 
     # operators
 
-    def _operator(self, view: View, available: int, rng: np.random.Generator) -> str:
+    def _arm(self, view: View, available: int, rng: np.random.Generator) -> tuple[str, str]:
+        """An operator that so many programs suffice for, and the model to ask: empty where there is no choice."""
         known = [operator for operator in view.operators if OPERATORS[operator].parents <= available]
+        known = [operator for operator in known if operator != "redesign"] or known  # that one has its time
+        offers = {name: offer for name, offer in view.models.items() if offer.weight > 0} or {"": Offer()}
+        names = list(offers)
+        only = len(names) == 1
         if rng.random() < self._config.floor:
-            return pick(rng, known)
+            operator = pick(rng, known)
+            return operator, "" if only else _drawn_by_weight(offers, rng)
+        arms = [(operator, name) for operator in known for name in names]
         draws = []
-        for operator in known:
-            successes, failures = self._credit.get(operator, (0.0, 0.0))
-            draws.append(rng.beta(1.0 + successes, 1.0 + failures))
-        return known[int(np.argmax(draws))]
+        for operator, name in arms:
+            successes, failures = self._credit.get((operator, name), (0.0, 0.0))
+            draws.append(rng.beta(1.0 + successes, 1.0 + failures) * offers[name].weight / offers[name].usd)
+        operator, name = arms[int(np.argmax(draws))]
+        return operator, "" if only else name
 
-    def _learn(self, operator: str, won: bool) -> None:
+    def _redesign(self, nursery: Population, view: View, rng: np.random.Generator) -> Proposal:
+        """Ask the strong model for a new design, with a starting program to replace and the champions to see."""
+        operator = "redesign" if "redesign" in view.operators else pick(rng, of_kinds(view.operators, "explore"))
+        start = pick(rng, [c for c in self._starts if c.program.id in self._raised] or nursery.members)
+        return Proposal(operator, (start,), self._inspirations(start, rng), view.strong)
+
+    def _learn(self, arm: tuple[str, str], won: bool) -> None:
         keep = self._config.forgetting
         self._credit = {name: (good * keep, bad * keep) for name, (good, bad) in self._credit.items()}
-        successes, failures = self._credit.get(operator, (0.0, 0.0))
-        self._credit[operator] = (successes + won, failures + (not won))
+        successes, failures = self._credit.get(arm, (0.0, 0.0))
+        self._credit[arm] = (successes + won, failures + (not won))
 
     # population and nursery
 
@@ -182,4 +214,10 @@ class Portfolio(Strategy):
         for candidate in self._starts:
             self._nursery.add(candidate)
         self._raised = set(self._nursery.ids)
-        self._childhood, self._stalled = self._config.childhood, 0
+        self._childhood = self._config.childhood_asked if self._asked else self._config.childhood
+        self._stalled, self._founded = 0, self._told
+
+
+def _drawn_by_weight(offers: Mapping[str, Offer], rng: np.random.Generator) -> str:
+    weights = np.array([offer.weight for offer in offers.values()])
+    return list(offers)[int(rng.choice(len(weights), p=weights / weights.sum()))]

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from evolve.operators import OPERATORS
+from evolve.operators import OPERATORS, is_tuned
 from evolve.program import Candidate
-from evolve.strategies._population import Population, pick
+from evolve.strategies._population import Population, has_constants, pick
 from evolve.strategies.strategy import Proposal, Strategy, View
 from problems.problem import Problem
 
@@ -33,6 +33,8 @@ class SteadyStateConfig:
     tournament: int = 4
     crossover: float = 0.3  # share of children with two parents, where the proposer knows how
     front: float = 0.1  # share of parents taken from the archive's front
+    tuned: float = 0.5  # share of evaluations that goes into tuning, where there is any
+    expanded: float = 0.5  # share of tunings whose parent gets more factors first, where the proposer knows how
     inspirations: int = 2  # other members shown with the parent, where operators rewrite whole programs
 
 
@@ -45,12 +47,14 @@ class SteadyState(Strategy):
     # Not the champion: good programs have ancestors that were clearly worse than the best of their
     # time. Some were worse than their parents too, so races are for those who ask for them.
     opponent = "parent"
+    tunes = True
 
     def __init__(self, problem: Problem, config: SteadyStateConfig = SteadyStateConfig()) -> None:
         super().__init__(problem)
         self._config = config
         self._population = Population(problem.primary, config.population)
         self._told = 0
+        self._settled: set[int] = set()  # ids whose constants were tuned already
 
     def ask(self, view: View, rng: np.random.Generator) -> Proposal:
         """Draw an operator, and as many parents as it needs.
@@ -58,8 +62,13 @@ class SteadyState(Strategy):
         Operators on two parents get two different ones, operators of whole programs inspirations.
         """
         self._population.require()
-        single = [operator for operator in view.operators if OPERATORS[operator].parents == 1]
-        double = [operator for operator in view.operators if OPERATORS[operator].parents == 2]
+        # as often as makes its evaluations the share that is wanted
+        share = self._config.tuned
+        if view.tuning and rng.random() < share / (share + (1.0 - share) * (1 + view.tuning)):
+            return self._tuning(view, rng)
+        plain = [operator for operator in view.operators if not OPERATORS[operator].tuned]
+        single = [operator for operator in plain if OPERATORS[operator].parents == 1]
+        double = [operator for operator in plain if OPERATORS[operator].parents == 2]
         if double and len(self._population) > 1 and (not single or rng.random() < self._config.crossover):
             operator = double[0] if len(double) == 1 else pick(rng, double)
             first = self._parent(view, rng)
@@ -74,10 +83,23 @@ class SteadyState(Strategy):
         """Let a candidate that is Ok compete for a place."""
         self._told += 1
         self._population.add(candidate)
+        program = candidate.program
+        if is_tuned(program):
+            self._settled.add(program.id)
+            if program.operator == "tune":
+                self._settled.update(program.parents)
 
     def state(self) -> dict[str, Any]:
         """How many candidates were told, and the population's ids, best first."""
         return {"told": self._told, "population": self._population.ids}
+
+    def _tuning(self, view: View, rng: np.random.Generator) -> Proposal:
+        """Tune one of the best that were not tuned yet, or expand a good one."""
+        open_ = [c for c in self._population.members if c.program.id not in self._settled]
+        worth = [c for c in open_ if has_constants(c.program.source)][: self._config.tournament]
+        if "expand" in view.operators and (not worth or rng.random() < self._config.expanded):
+            return Proposal("expand", (self._population.tournament(rng, 2 * self._config.tournament),))
+        return Proposal("tune", (pick(rng, worth) if worth else self._drawn(rng),))
 
     def _drawn(self, rng: np.random.Generator) -> Candidate:
         return self._population.tournament(rng, self._config.tournament)

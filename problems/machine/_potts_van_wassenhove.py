@@ -31,8 +31,8 @@ class Suite(NamedTuple):
 
 
 SUITES: Mapping[str, Suite] = {
-    "train": Suite(seed=1, copies={20: 10, 50: 6, 100: 4}),
-    "valid": Suite(seed=2, copies={20: 5, 50: 4, 100: 3, 200: 1}),
+    "train": Suite(seed=1, copies={20: 10, 50: 6, 100: 4, 200: 2, 500: 1}),
+    "valid": Suite(seed=2, copies={20: 5, 50: 4, 100: 3, 200: 3, 500: 2}),
     "test": Suite(seed=3, copies={20: 10, 50: 5, 100: 5, 200: 2, 500: 2}),
     # Most jobs short, a few fifty times as long: mean and longest duration mislead.
     "shift-long-tail": Suite(seed=4, copies={100: 3}, long_tail=True),

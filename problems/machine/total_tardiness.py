@@ -40,6 +40,7 @@ from problems.machine._decomposition import least_total_tardiness
 from problems.machine._jobs import Jobs, make_instance
 from problems.machine._potts_van_wassenhove import PROBE, SUITES, draw
 from problems.machine._references import OPTIMA
+from problems.machine._tardiness_trace import explain, narrate
 from problems.problem import (
     BadInstance,
     Baseline,
@@ -410,6 +411,8 @@ PROBLEM = Problem(
     raw_units={"total_tardiness": "time"},
     lower_bounds=lower_bounds,
     baselines=BASELINES,
+    explain=explain,
+    narrate=narrate,
     read=read,
     format="CSV, one job 'duration,due' per line, whole numbers, optional header; one file per instance",
 )

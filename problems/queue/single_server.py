@@ -46,6 +46,7 @@ from problems.problem import (
     Reference,
 )
 from problems.queue._jobs import PROBE, SUITES, Jobs, drawn, make_instance, read_csv
+from problems.queue._service_trace import explain, narrate
 
 
 class Job(NamedTuple):
@@ -354,5 +355,7 @@ PROBLEM = Problem(
     baselines=BASELINES,
     read=read,
     format="CSV, one job 'arrival,size,predicted' per line, whole ticks, ascending arrivals; one file per instance",
+    explain=explain,
+    narrate=narrate,
     hidden=Hidden("sizes of jobs that have not completed, and all arrivals to come", permute, decided),
 )

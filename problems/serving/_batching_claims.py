@@ -255,22 +255,4 @@ CLAIMS = (
         "70 % lower",
         why="a step here runs all layers of its tokens; the hooks cannot split a prompt by layers",
     ),
-    Claim(
-        "FlowPrefill (2026)",
-        "preemption at operator boundaries: goodput",
-        "up to 5.6x",
-        why="a step here cannot be cut; needs a problem with segments of steps",
-    ),
-    Claim(
-        "QLLM (2025)",
-        "preemption at layer boundaries: time to first token of latency-sensitive requests",
-        "65.5x lower",
-        why="a step here cannot be cut; needs a problem with segments of steps",
-    ),
-    Claim(
-        "FastSwitch (2025)",
-        "grouped asynchronous swaps under changing priorities: tail latency",
-        "1.4-11.2x lower",
-        why="swaps here are synchronous and chosen by the host, not by the rule",
-    ),
 )

@@ -1,8 +1,8 @@
 """Published schedulers for continuous batching, as far as the four hooks can express them.
 
-Left out, because the hooks cannot express them: layered prefill (a step takes all layers of its tokens),
-FlowPrefill's and QLLM's preemption inside a step, FastSwitch's and ALISE's choice between swapping and
-recomputing, and LAPS's padding to captured graphs (a step costs what it computes).
+Left out, because the hooks cannot express them: layered prefill (a step takes all layers of its tokens), and
+LAPS's padding to captured graphs (a step costs what it computes). FlowPrefill, QLLM, ALISE and FastSwitch, which
+preempt, are rules of serving/preemption.
 """
 
 from __future__ import annotations

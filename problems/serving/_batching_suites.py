@@ -59,12 +59,17 @@ class Traffic(NamedTuple):
     gap_cv: float = 1.5  # coefficient of variation of gaps between arrivals
 
 
+def draw_arrivals(rate_per_s: float, traffic: Traffic, rng: np.random.Generator) -> np.ndarray:
+    """(size,) arrival times: a renewal process with Gamma gaps."""
+    shape = traffic.gap_cv**-2
+    rate = rate_per_s * traffic.load_factor
+    return np.cumsum(rng.gamma(shape, 1.0 / (shape * rate), traffic.size))
+
+
 def draw(scenario: Scenario, load: float, traffic: Traffic, rng: np.random.Generator) -> Requests:
     """Requests of one instance."""
     n = traffic.size
-    shape = traffic.gap_cv**-2
-    rate = load * traffic.load_factor * scenario.saturation_per_s
-    arrival_s = np.cumsum(rng.gamma(shape, 1.0 / (shape * rate), n))
+    arrival_s = draw_arrivals(load * scenario.saturation_per_s, traffic, rng)
     chat = rng.random(n) < scenario.chat_share
     lengths = np.rint(np.where(chat[:, None], AZURE_CONV.sample(n, rng), AZURE_CODE.sample(n, rng)))
     output = np.clip(lengths[:, 1], 1, scenario.host.max_output)
@@ -81,12 +86,13 @@ def draw(scenario: Scenario, load: float, traffic: Traffic, rng: np.random.Gener
     )
 
 
-def _seed(*key: object) -> np.random.Generator:
+def seeded(*key: object) -> np.random.Generator:
+    """A generator of one's own for each key."""
     return np.random.default_rng(zlib.crc32(repr(key).encode()))
 
 
 def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
-    requests = draw(scenario, load, traffic, _seed(suite, name, load))
+    requests = draw(scenario, load, traffic, seeded(suite, name, load))
     data = on_host(requests, scenario.host, float(requests.arrival_s[-1]) + PATIENCE_S)
     return Instance(f"{suite}-{name}-{round(100 * load)}", name, data)
 
@@ -125,7 +131,7 @@ def probes() -> tuple[Instance, ...]:
 
 
 def _probe(k: int) -> Serving:
-    rng, n = _seed("probe", k), 16
+    rng, n = seeded("probe", k), 16
     gaps = rng.exponential(0.4, n)
     output = rng.integers(2, 129, n)
     output[0], gaps[1] = 8, 3.0  # the first two requests never meet, and fare differently

@@ -36,23 +36,23 @@ def write(state: State, i: int, log: np.ndarray, entry: int) -> None:
 
 
 @inlined
-def _before(state: State, a: int, b: int) -> bool:
+def before(state: State, a: int, b: int) -> bool:
     """Whether request a stands before b: lower score, ties to the lower number."""
     x, y = state.request[a].score, state.request[b].score
     return bool(x < y or (x == y and a < b))
 
 
 @inlined
-def _sift(state: State, p: int, count: int) -> None:
+def sift(state: State, p: int, count: int) -> None:
     """Restore the heap of the first count of queue, whose entry p may be too large."""
     r = state.queue[p]
     while True:
         child = 2 * p + 1
         if child >= count:
             break
-        if child + 1 < count and _before(state, state.queue[child + 1], state.queue[child]):
+        if child + 1 < count and before(state, state.queue[child + 1], state.queue[child]):
             child += 1
-        if not _before(state, state.queue[child], r):
+        if not before(state, state.queue[child], r):
             break
         state.queue[p] = state.queue[child]
         p = child
@@ -60,11 +60,11 @@ def _sift(state: State, p: int, count: int) -> None:
 
 
 @inlined
-def _pop(state: State, count: int) -> int:
+def pop(state: State, count: int) -> int:
     """Take the first request out of a heap of count."""
     top = state.queue[0]
     state.queue[0] = state.queue[count - 1]
-    _sift(state, 0, count - 1)
+    sift(state, 0, count - 1)
     return int(top)
 
 
@@ -83,7 +83,7 @@ def rank_queue(data: Serving, cost: StepCost, state: State, i: int, order: Order
         count += 1
         r = state.request[r].next
     for p in range(count // 2 - 1, -1, -1):
-        _sift(state, p, count)
+        sift(state, p, count)
     return count
 
 
@@ -95,7 +95,7 @@ def admit_ranked(
     server = state.server[i]
     seen = describe_server(data, cost, state, i)
     while count > 0 and server.decoding + server.prefilling < data.limit[MAX_RUNNING]:
-        r = _pop(state, count)
+        r = pop(state, count)
         count -= 1
         request = describe_request(data, state, r, server.now_s, 0)
         verdict = admit(request, seen, describe_memory(data, state, i, r), theta)
@@ -113,22 +113,42 @@ def admit_ranked(
 
 
 @inlined
+def running(state: State, i: int, p: int) -> int:
+    """The p-th running request: those that decode, then those that prefill."""
+    count = state.server[i].decoding
+    return int(state.prefilling[i, p - count] if p >= count else state.decoding[i, p])
+
+
+@inlined
+def held_tokens(data: Serving, state: State, r: int) -> int:
+    """KV cache of a running request, in whole blocks."""
+    block = data.limit[BLOCK_TOKENS]
+    return blocks_for(state.request[r].context + state.request[r].prefill_left, block) * block
+
+
+@inlined
+def find_victim(data: Serving, cost: StepCost, state: State, i: int, evict: Evict, theta: np.ndarray) -> int:
+    """The running request with the highest value; ties go to the one that came last."""
+    server, seen, victim, highest = state.server[i], describe_server(data, cost, state, i), -1, -np.inf
+    for p in range(server.decoding + server.prefilling):
+        r = running(state, i, p)
+        score = evict(describe_request(data, state, r, server.now_s, held_tokens(data, state, r)), seen, theta)
+        if not math.isfinite(score):
+            raise NonFiniteScore("evict, or what ranks running requests, returned NaN or an infinity")
+        if score > highest or (score == highest and r > victim):
+            victim, highest = r, score
+    return victim
+
+
+@inlined
 def make_room(
     data: Serving, cost: StepCost, state: State, i: int, evict: Evict, theta: np.ndarray, log: np.ndarray
 ) -> None:
     """Preempt until all that decodes has a block for its next token; the last request stays."""
-    server, block = state.server[i], data.limit[BLOCK_TOKENS]
+    server = state.server[i]
     count_crossings(data, state, i)
     while state.crossing[0] > server.free and server.decoding + server.prefilling > 1:
-        seen, victim, highest = describe_server(data, cost, state, i), -1, -np.inf
-        for p in range(server.decoding + server.prefilling):
-            r = state.prefilling[i, p - server.decoding] if p >= server.decoding else state.decoding[i, p]
-            held = blocks_for(state.request[r].context + state.request[r].prefill_left, block) * block
-            score = evict(describe_request(data, state, r, server.now_s, held), seen, theta)
-            if not math.isfinite(score):
-                raise NonFiniteScore("evict returned NaN or an infinity")
-            if score > highest or (score == highest and r > victim):
-                victim, highest = r, score
+        victim = find_victim(data, cost, state, i, evict, theta)
         preempt(data, state, i, victim)
         write(state, i, log, about(EVICT, victim))
         count_crossings(data, state, i)

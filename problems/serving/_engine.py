@@ -47,19 +47,19 @@ class Timeline(NamedTuple):
 
 
 @inlined
-def _next_arrival_s(data: Serving, state: State, i: int) -> float:
+def next_arrival_s(data: Serving, state: State, i: int) -> float:
     k = state.server[i].arrived
     return data.requests.arrival_s[k] if k < len(data.requests.arrival_s) else np.inf
 
 
 @inlined
-def _idle(data: Serving, state: State, i: int, log: np.ndarray) -> None:
+def idle(data: Serving, state: State, i: int, log: np.ndarray) -> None:
     """Let time pass on an empty server: to the next arrival, or for a while if requests were refused.
 
     Each look that changes nothing is followed by a wait that is longer by a tick: to refuse all must not
     cost more time to simulate than to serve all.
     """
-    server, next_s = state.server[i], _next_arrival_s(data, state, i)
+    server, next_s = state.server[i], next_arrival_s(data, state, i)
     server.debt_s = 0.0
     if server.waiting == 0:
         server.now_s = next_s
@@ -71,7 +71,7 @@ def _idle(data: Serving, state: State, i: int, log: np.ndarray) -> None:
 
 
 @inlined
-def _prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: Chunk, theta: np.ndarray) -> float:
+def prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: Chunk, theta: np.ndarray) -> float:
     """Prompt tokens of the next step as the rule wants them, from a block up; negative: decoding pauses."""
     if state.server[i].prefilling == 0:
         return 0.0
@@ -86,7 +86,8 @@ def _prefill_share(data: Serving, cost: StepCost, state: State, i: int, chunk: C
 
 
 @inlined
-def _timeline(state: State, log: np.ndarray) -> Timeline:
+def timeline(state: State, log: np.ndarray) -> Timeline:
+    """The solution that a state at the end and its log are."""
     n = len(state.request)
     first, finish, gap = np.empty(n), np.empty(n), np.empty(n)
     for r in range(n):
@@ -116,9 +117,9 @@ def continuous_batching(
                 count = rank_queue(data, cost, state, i, order, theta)
                 admit_ranked(data, cost, state, i, admit, theta, log, count)
         if server.decoding + server.prefilling == 0:
-            _idle(data, state, i, log)
+            idle(data, state, i, log)
             continue
-        share = _prefill_share(data, cost, state, i, chunk, theta)
+        share = prefill_share(data, cost, state, i, chunk, theta)
         tokens = int(abs(share))
         decode = server.decoding > 0 and (share > 0.0 or tokens == 0)
         if decode:
@@ -128,10 +129,10 @@ def continuous_batching(
         if tokens == 0 and not decode:
             tokens = min(data.limit[BLOCK_TOKENS], server.prefill_left)
         if server.prefilling == 0:
-            steps = leap(data, cost, state, i, _next_arrival_s(data, state, i))
+            steps = leap(data, cost, state, i, next_arrival_s(data, state, i), np.inf)
             write(state, i, log, step_entry(0, 1, steps))
         else:
             mixed_step(data, cost, state, i, tokens, decode)
             write(state, i, log, step_entry(tokens, 1 if decode else 0, 1))
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    return _timeline(opened, log)
+    return timeline(opened, log)

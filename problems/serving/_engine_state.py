@@ -1,7 +1,7 @@
 """What the engine keeps: a record per request, a record per server, lists of running requests.
 
 Requests wait in a linked list per server, so that any number of servers shares one record per
-request: 88 bytes, besides the instance's own columns.
+request: 96 bytes, besides the instance's own columns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REQUEST = np.dtype(
             ("last_token_s", np.float64),
             ("finish_s", np.float64),  # inf before
             ("worst_gap_s", np.float64),  # longest time between two of its tokens
-            ("score", np.float64),  # given by the rule at the last look at the queue
+            ("score", np.float64),  # given by the rule at the last look at the queue; in clusters, estimated prefill
             ("prefill_left", np.int64),  # tokens to compute before its next token comes out
             ("context", np.int64),  # tokens in KV cache, on the device or, swapped out, on the host
             ("generated", np.int64),
@@ -34,6 +34,8 @@ REQUEST = np.dtype(
             ("previous", np.int32),  # in the waiting queue
             ("next", np.int32),
             ("place", np.int32),  # unused by one server; the server of a request where there are more
+            ("tail", np.int32),  # last block that it holds of a prefix cache, or NOBODY
+            ("computed", np.int32),  # prompt tokens computed in clusters, again after preemptions
         ],
     )
 )
@@ -60,6 +62,15 @@ SERVER = np.dtype(
             ("finished_tokens", np.int64),
             ("arrived", np.int64),  # requests that have arrived
             ("logged", np.int64),  # entries of the log
+            # in clusters only:
+            ("sent_first", np.int64),  # requests that are on their way to the waiting queue
+            ("sent_last", np.int64),
+            ("waiting_us", np.int64),  # estimated time to prefill the waiting queue
+            ("waiting_output", np.int64),  # predicted output of the waiting queue
+            ("begun", np.int64),  # 1: the decisions before the next step are taken
+            ("role", np.int64),
+            ("status", np.int64),
+            ("ready_s", np.float64),  # when a server that is loading is up
         ],
     )
 )
@@ -76,22 +87,26 @@ class State(NamedTuple):
     crossing: np.ndarray  # (block_tokens,) int64, decoding requests by context modulo block_tokens
     held: np.ndarray  # (max_running + 1,) int64, tokens held, in order of tokens left
     left: np.ndarray  # (max_running + 1,) int64, predicted tokens left, falling
+    ended: np.ndarray  # (max_running,) int32, ring of the latest requests to finish, by the server's number of them
 
 
 @kernel
 def open_state(data: Serving, servers: int) -> State:
     """Nothing has arrived."""
-    n, most = len(data.requests.arrival_s), data.limit[MAX_RUNNING]
+    n, most = len(data.requests.output_tokens), data.limit[MAX_RUNNING]
     request = np.zeros(n, REQUEST)
     for r in range(n):
         request[r].first_token_s = np.inf
         request[r].finish_s = np.inf
+        request[r].tail = NOBODY
         request[r].prefill_left = data.requests.prompt_tokens[r]
     server = np.zeros(servers, SERVER)
     for i in range(servers):
         server[i].free = data.limit[BLOCKS]
         server[i].first = NOBODY
         server[i].last = NOBODY
+        server[i].sent_first = NOBODY
+        server[i].sent_last = NOBODY
     return State(
         request=request,
         server=server,
@@ -101,6 +116,7 @@ def open_state(data: Serving, servers: int) -> State:
         crossing=np.empty(data.limit[BLOCK_TOKENS], np.int64),
         held=np.empty(most + 1, np.int64),
         left=np.empty(most + 1, np.int64),
+        ended=np.empty(most, np.int32),
     )
 
 
@@ -117,6 +133,23 @@ def enqueue(state: State, i: int, r: int, now_s: float) -> None:
         server.first = r
     server.last = r
     server.wait_s = 0.0
+    server.waiting += 1
+    server.waiting_tokens += request.prefill_left
+    server.look = 1
+
+
+@inlined
+def requeue(state: State, i: int, r: int, now_s: float) -> None:
+    """Put a request back at the front of the waiting queue."""
+    server, request = state.server[i], state.request[r]
+    request.queued_s = now_s
+    request.previous = NOBODY
+    request.next = server.first
+    if server.first >= 0:
+        state.request[server.first].previous = r
+    else:
+        server.last = r
+    server.first = r
     server.waiting += 1
     server.waiting_tokens += request.prefill_left
     server.look = 1

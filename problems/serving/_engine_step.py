@@ -14,6 +14,7 @@ from problems.serving._machine import (
     SWAP_BLOCK,
     Serving,
     blocks_for,
+    swap_seconds,
 )
 
 
@@ -46,8 +47,8 @@ def place(data: Serving, state: State, i: int, r: int) -> None:
     block = data.limit[BLOCK_TOKENS]
     server.wait_s = 0.0
     server.free -= blocks_for(request.context + request.prefill_left, block)
-    if request.context > 0:  # it was swapped out
-        server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
+    if request.context > 0 and data.time_s[SWAP_BLOCK] >= 0.0:  # it was swapped out
+        server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     if request.prefill_left > 0:
         state.prefilling[i, server.prefilling] = r
         server.prefilling += 1
@@ -69,8 +70,8 @@ def remove(running: np.ndarray, i: int, count: int, r: int) -> bool:
 
 
 @inlined
-def preempt(data: Serving, state: State, i: int, r: int) -> None:
-    """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
+def leave_batch(data: Serving, state: State, i: int, r: int, swap: bool) -> None:
+    """Take a running request out of the batch, to be swapped out or computed anew."""
     server, request, block = state.server[i], state.request[r], data.limit[BLOCK_TOKENS]
     server.free += blocks_for(request.context + request.prefill_left, block)
     if remove(state.decoding, i, server.decoding, r):
@@ -79,13 +80,25 @@ def preempt(data: Serving, state: State, i: int, r: int) -> None:
     elif remove(state.prefilling, i, server.prefilling, r):
         server.prefilling -= 1
         server.prefill_left -= request.prefill_left
-    if data.time_s[SWAP_BLOCK] < 0.0:
+    if not swap:
         request.context = 0
         request.prefill_left = data.requests.prompt_tokens[r] + request.generated
     elif request.context > 0:
-        server.debt_s += data.time_s[SWAP_BLOCK] * blocks_for(request.context, block)
+        server.debt_s += swap_seconds(data, blocks_for(request.context, block))
     request.preemptions += 1
-    enqueue(state, i, r, server.now_s)
+
+
+@inlined
+def take_out(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch, to be recomputed or, where time_s says so, swapped out."""
+    leave_batch(data, state, i, r, data.time_s[SWAP_BLOCK] >= 0.0)
+
+
+@inlined
+def preempt(data: Serving, state: State, i: int, r: int) -> None:
+    """Take a running request out of the batch and let it queue again."""
+    take_out(data, state, i, r)
+    enqueue(state, i, r, state.server[i].now_s)
 
 
 @inlined
@@ -112,6 +125,7 @@ def finish(data: Serving, state: State, i: int, r: int) -> None:
     server, request = state.server[i], state.request[r]
     request.finish_s = request.last_token_s
     server.free += blocks_for(request.context, data.limit[BLOCK_TOKENS])
+    state.ended[server.finished % len(state.ended)] = r
     server.finished += 1
     server.finished_tokens += request.generated
     server.look = 1
@@ -164,11 +178,12 @@ def end_decode(data: Serving, state: State, i: int, steps: int, first_s: float, 
 
 
 @inlined
-def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float) -> int:
+def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: float, end_by_s: float) -> int:
     """Decode until something changes; number of steps.
 
-    That is: a request finishes or arrives, a block is missing, the horizon is reached, or the
-    waiting queue is due for a look. What happens is what single steps would do, to the last digit.
+    That is: a request finishes or arrives, a block is missing, the horizon is reached, the waiting
+    queue is due for a look, or a step would end after end_by_s. What happens is what single steps
+    would do, to the last digit.
     """
     server, mask = state.server[i], data.limit[BLOCK_TOKENS] - 1
     most = 2**31
@@ -184,9 +199,12 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         needed = state.crossing[-steps & mask]
         if steps > 0 and needed > free:
             break
-        free -= needed
         before_s = now_s
-        now_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        after_s = before_s + (step_seconds(cost, 0, 0.0, count, float(context)) + server.debt_s)
+        if after_s > end_by_s:
+            break
+        now_s = after_s
+        free -= needed
         if steps == 0:
             first_s = now_s
             server.debt_s = 0.0
@@ -196,15 +214,16 @@ def leap(data: Serving, cost: StepCost, state: State, i: int, next_arrival_s: fl
         context += count
         if steps >= most or now_s >= until_s:
             break
-    server.now_s, server.free, server.context = now_s, free, context
-    server.since += steps
-    end_decode(data, state, i, steps, first_s, longest_s)
+    if steps > 0:
+        server.now_s, server.free, server.context = now_s, free, context
+        server.since += steps
+        end_decode(data, state, i, steps, first_s, longest_s)
     return steps
 
 
 @inlined
-def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> None:
-    """Run one step that prefills so many tokens and, if decode is set, decodes besides."""
+def begin_mixed(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> float:
+    """Take blocks and prompt tokens for a step; the seconds it computes."""
     server = state.server[i]
     pairs = prefill(state, i, tokens)
     count, context = 0, 0
@@ -212,9 +231,23 @@ def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int,
         count, context = server.decoding, server.context
         server.free -= state.crossing[0]
         server.context += count
-    server.now_s += step_seconds(cost, tokens, pairs, count, float(context)) + server.debt_s
-    server.debt_s = 0.0
+    return step_seconds(cost, tokens, pairs, count, float(context))
+
+
+@inlined
+def end_mixed(data: Serving, state: State, i: int, decode: bool) -> None:
+    """Put out the tokens of a step that began with begin_mixed."""
+    server = state.server[i]
     if decode:
         end_decode(data, state, i, 1, server.now_s, 0.0)
     end_prefill(data, state, i)
     server.look = 1
+
+
+@inlined
+def mixed_step(data: Serving, cost: StepCost, state: State, i: int, tokens: int, decode: bool) -> None:
+    """Run one step that prefills so many tokens and, if decode is set, decodes besides."""
+    server = state.server[i]
+    server.now_s += begin_mixed(data, cost, state, i, tokens, decode) + server.debt_s
+    server.debt_s = 0.0
+    end_mixed(data, state, i, decode)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._jit import inlined, kernel
-from problems.serving._machine import BLOCK_TOKENS, MAX_RUNNING, SWAP_BLOCK, Serving
+from problems.serving._machine import BLOCK_TOKENS, GROUP_BLOCKS, MAX_RUNNING, SWAP_BLOCK, SWAP_GROUP, Serving
 
 TO_COME, WAITING, RUNNING, DONE = 0, 1, 2, 3
 
@@ -22,6 +22,8 @@ JOB = np.dtype(
             ("preemptions", np.int64),
             ("swapped", np.int64),
             ("emits", np.int64),  # in the step at hand
+            ("in_step", np.int64),  # computed by the step at hand
+            ("suspended", np.int64),  # in a step that was cut, and is not done
             ("first_s", np.float64),
             ("last_s", np.float64),
             ("finish_s", np.float64),
@@ -36,6 +38,8 @@ BOOK = np.dtype(
             ("now_s", np.float64),
             ("debt_s", np.float64),
             ("wait_s", np.float64),  # of an idle server that refuses what waits
+            ("next_s", np.float64),  # when the next request arrives
+            ("parked", np.int64),  # blocks that are held though no running request needs them now
             ("come", np.int64),
             ("done", np.int64),
             ("waiting", np.int64),
@@ -46,6 +50,10 @@ BOOK = np.dtype(
             ("entry", np.int64),
             ("request", np.int64),  # that the entry is about
             ("gaps", np.int64),
+            ("suspended", np.int64),  # requests in a step that was cut; 0: there is none
+            ("segments", np.int64),  # of that step still to run,
+            ("segment_s", np.float64),  # what each takes,
+            ("left_s", np.float64),  # and what they take together
         ],
     )
 )
@@ -73,7 +81,7 @@ class Load(NamedTuple):
 @kernel
 def open_ledger(data: Serving, keep_gaps: bool) -> Ledger:
     """Nothing has arrived."""
-    job = np.zeros(len(data.requests.arrival_s), JOB)
+    job = np.zeros(len(data.requests.output_tokens), JOB)
     for r in range(len(job)):
         job[r].target = data.requests.prompt_tokens[r]
         job[r].first_s = np.inf
@@ -89,6 +97,14 @@ def blocks_of(data: Serving, tokens: int) -> int:
 
 
 @inlined
+def moving_s(data: Serving, tokens: int) -> float:
+    """Seconds to move the blocks of so many tokens to the host or back."""
+    blocks = blocks_of(data, tokens)
+    groups = -(-blocks // data.limit[GROUP_BLOCKS])
+    return data.time_s[SWAP_BLOCK] * blocks + data.time_s[SWAP_GROUP] * groups
+
+
+@inlined
 def held(data: Serving, ledger: Ledger, r: int) -> int:
     """Blocks of a request, if it runs."""
     return blocks_of(data, max(ledger.job[r].cached, ledger.job[r].target))
@@ -97,11 +113,13 @@ def held(data: Serving, ledger: Ledger, r: int) -> int:
 @inlined
 def load(data: Serving, ledger: Ledger) -> Load:
     """Sum up all that runs."""
-    used, short, decoding, context, to_prefill = 0, 0, 0, 0, 0
+    used, short, decoding, context, to_prefill = ledger.book[0].parked, 0, 0, 0, 0
     for k in range(ledger.book[0].running):
         r = ledger.running[k]
         job = ledger.job[r]
         used += held(data, ledger, r)
+        if job.suspended == 1:
+            continue
         if job.cached >= job.target:
             decoding += 1
             context += job.cached
@@ -117,7 +135,7 @@ def start(data: Serving, ledger: Ledger, r: int) -> None:
     """A waiting request joins the batch."""
     book, job = ledger.book[0], ledger.job[r]
     if job.swapped == 1:
-        book.debt_s += data.time_s[SWAP_BLOCK] * blocks_of(data, job.cached)
+        book.debt_s += moving_s(data, job.cached)
         job.swapped = 0
     job.status = RUNNING
     book.wait_s = 0.0
@@ -128,7 +146,13 @@ def start(data: Serving, ledger: Ledger, r: int) -> None:
 
 @inlined
 def stop(data: Serving, ledger: Ledger, r: int) -> None:
-    """A running request is preempted."""
+    """A running request is preempted, and swapped out where the host says so."""
+    dismiss(data, ledger, r, data.time_s[SWAP_BLOCK] >= 0.0)
+
+
+@inlined
+def dismiss(data: Serving, ledger: Ledger, r: int, swap: bool) -> None:
+    """A running request is preempted, and swapped out or forgotten."""
     book, job, kept = ledger.book[0], ledger.job[r], 0
     for k in range(book.running):
         if ledger.running[k] != r:
@@ -139,11 +163,11 @@ def stop(data: Serving, ledger: Ledger, r: int) -> None:
     book.changed = 1
     job.status = WAITING
     job.preemptions += 1
-    if data.time_s[SWAP_BLOCK] < 0.0:
+    if not swap:
         job.cached, job.target = 0, data.requests.prompt_tokens[r] + job.generated
     elif job.cached > 0:
         job.swapped = 1
-        book.debt_s += data.time_s[SWAP_BLOCK] * blocks_of(data, job.cached)
+        book.debt_s += moving_s(data, job.cached)
 
 
 @inlined

@@ -11,15 +11,40 @@ import numpy as np
 from problems._jit import inlined
 
 STEP, ADMIT, EVICT, WAIT = 0, 1, 2, 3
-KIND_BITS, REPEAT_BITS = 2, 32
+KEEP = WAIT  # in place of waits, which servers of programs do not know
+KIND_BITS, REPEAT_BITS, NUMBER_BITS = 2, 32, 24
 REPEAT_SHIFT = KIND_BITS + 1
 PREFILL_SHIFT = REPEAT_SHIFT + REPEAT_BITS
+
+# Where rules may preempt as they like, a wait with a code says more: a request is swapped out, or goes behind the
+# other prompts; a step is cut after so many segments, or goes on.
+SWAP, RANK, CUT, RESUME = 1, 2, 3, 4
+CODE_BITS = 3
+CODE_MASK = (1 << CODE_BITS) - 1
+
+
+@inlined
+def more(code: int, number: int) -> int:
+    """Entry with a code and a request or number of segments."""
+    return WAIT | (code << KIND_BITS) | (number << (KIND_BITS + CODE_BITS))
+
+
+@inlined
+def subject(entry: int) -> int:
+    """The request that an entry is about; of a cut, the number of segments."""
+    return entry >> (KIND_BITS + CODE_BITS) if entry & 3 == WAIT else entry >> KIND_BITS
 
 
 @inlined
 def about(kind: int, r: int) -> int:
     """Entry for an admission or a preemption of request r."""
     return kind | (r << KIND_BITS)
+
+
+@inlined
+def keep_entry(r: int, milliseconds: int) -> int:
+    """Entry for the context of call r, which stays in the KV cache for so long."""
+    return KEEP | (r << KIND_BITS) | (milliseconds << (KIND_BITS + NUMBER_BITS))
 
 
 @inlined

@@ -18,7 +18,10 @@ MAX_RUNNING = 2  # requests in a batch
 MAX_PREFILL = 3  # prompt tokens in a step
 MAX_OUTPUT = 4  # tokens that a request may generate: known to schedulers
 PATIENCE = 5  # iterations of pure decoding after which a waiting queue is looked at again
-LIMITS = 6
+SEGMENTS = 6  # parts of a step with prompts, at whose ends it may be cut; 0: requests are only preempted for blocks
+GROUP_BLOCKS = 7  # contiguous blocks that one copy moves
+POOL = 8  # tokens of shared prefixes that are kept beside the blocks; negative: requests have no clients
+LIMITS = 9
 
 # Entries of Serving.time_s
 HORIZON = 0  # nothing starts from then on
@@ -26,7 +29,9 @@ DECISION = 1  # charged for each look at the waiting queue,
 CANDIDATE = 2  # and for each request in it
 TICK = 3  # an idle server looks again at a queue that it refused after this; each further wait is longer by as much
 SWAP_BLOCK = 4  # moving a block to the host or back; negative: preempted requests are recomputed
-TIMES = 5
+CUT = 5  # cutting a step, and again going on with it
+SWAP_GROUP = 6  # issuing the copies of a group of contiguous blocks
+TIMES = 7
 
 LONGEST_WAIT = 20  # ticks, and no later than this
 
@@ -67,6 +72,11 @@ class Limits(NamedTuple):
     candidate_s: float = 1e-7
     tick_s: float = 0.05
     swap_block_s: float = -1.0
+    segments: int = 0
+    group_blocks: int = 1
+    cut_s: float = 0.0
+    swap_group_s: float = 0.0
+    pool: int = -1
 
 
 def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving:
@@ -77,29 +87,55 @@ def make_instance(requests: Requests, cost: StepCost, limits: Limits) -> Serving
     ValueError
         If a limit is not positive, a request can never fit, or the horizon comes before the last arrival.
     """
+    server = server_arrays(cost, limits)
+    check_fit(requests.arrival_s[-1], requests.prompt_tokens, requests.output_tokens, limits)
+    for i in np.flatnonzero((requests.tenant < 0) & (limits.pool >= 0))[:1]:
+        raise ValueError(
+            f"tenant must not be negative where clients share a server, got {requests.tenant[i]} at request {i}"
+        )
+    return Serving(requests, **server)
+
+
+def server_arrays(cost: StepCost, limits: Limits) -> dict[str, np.ndarray]:
+    """The fields of an instance that describe its server, frozen.
+
+    Raises
+    ------
+    ValueError
+        If a limit or a coefficient is impossible.
+    """
     _check_host(cost, limits)
-    _check_fit(requests, limits)
     whole = ("block_tokens", "blocks", "max_running", "max_prefill", "max_output", "patience")
-    seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s")
-    data = Serving(
-        requests=requests,
-        layers_s=np.array(cost.layers_s, dtype=np.float64),
-        head_s=np.array(cost.head_s, dtype=np.float64),
-        cost=np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
-        token_s=np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
-        limit=np.array([getattr(limits, name) for name in whole], dtype=np.int64),
-        time_s=np.array([getattr(limits, name) for name in seconds], dtype=np.float64),
-    )
-    for array in data[1:]:
+    seconds = ("horizon_s", "decision_s", "candidate_s", "tick_s", "swap_block_s", "cut_s", "swap_group_s")
+    arrays = {
+        "layers_s": np.array(cost.layers_s, dtype=np.float64),
+        "head_s": np.array(cost.head_s, dtype=np.float64),
+        "cost": np.array([getattr(cost, name) for name in _COST], dtype=np.float64),
+        "token_s": np.array([max((cost.layers_s[-1] - cost.layers_s[-2]) / COARSE, 1e-12)]),
+        "limit": np.array(
+            [getattr(limits, name) for name in (*whole, "segments", "group_blocks", "pool")], dtype=np.int64
+        ),
+        "time_s": np.array([getattr(limits, name) for name in seconds], dtype=np.float64),
+    }
+    for array in arrays.values():
         array.setflags(write=False)
-    return data
+    return arrays
 
 
 def _check_host(cost: StepCost, limits: Limits) -> None:
-    for name in ("blocks", "block_tokens", "max_running", "max_prefill", "max_output", "patience", "tick_s"):
+    for name in (
+        "blocks",
+        "block_tokens",
+        "max_running",
+        "max_prefill",
+        "max_output",
+        "patience",
+        "tick_s",
+        "group_blocks",
+    ):
         if not (value := getattr(limits, name)) > 0:
             raise ValueError(f"{name} must be positive, got {value}")
-    for name in ("decision_s", "candidate_s"):
+    for name in ("decision_s", "candidate_s", "cut_s", "swap_group_s", "segments"):
         if not 0 <= (value := getattr(limits, name)) < np.inf:
             raise ValueError(f"{name} must be finite and not negative, got {value}")
     if limits.block_tokens & (limits.block_tokens - 1):
@@ -112,17 +148,16 @@ def _check_host(cost: StepCost, limits: Limits) -> None:
         raise ValueError("a step must take time, got a step cost of zero")
 
 
-def _check_fit(requests: Requests, limits: Limits) -> None:
-    last = requests.arrival_s[-1]
+def check_fit(last: float, prompt_tokens: np.ndarray, output_tokens: np.ndarray, limits: Limits) -> None:
+    """Raise ValueError where what arrives last comes after the horizon, or a request can never fit."""
     if not last < limits.horizon_s < np.inf:
         raise ValueError(f"horizon_s must be after the last arrival at {last}, got {limits.horizon_s}")
-    for i in np.flatnonzero(requests.output_tokens > limits.max_output)[:1]:
+    for i in np.flatnonzero(output_tokens > limits.max_output)[:1]:
         raise ValueError(
-            f"output_tokens must be at most max_output = {limits.max_output}, got {requests.output_tokens[i]} at "
-            f"request {i}"
+            f"output_tokens must be at most max_output = {limits.max_output}, got {output_tokens[i]} at request {i}"
         )
     capacity = limits.blocks * limits.block_tokens
-    needed = requests.prompt_tokens + limits.max_output
+    needed = prompt_tokens + limits.max_output
     for i in np.flatnonzero(needed > capacity)[:1]:
         raise ValueError(
             f"prompt and longest output must fit the KV cache of {capacity} tokens, got {needed[i]} at request {i}: "
@@ -152,11 +187,32 @@ def on_host(requests: Requests, host: Host, horizon_s: float) -> Serving:
     ValueError
         As make_instance, and if the model does not fit the device.
     """
+    cost = step_cost(host.device, host.model, host.tp, engine=host.engine)
+    return make_instance(requests, cost, limits_of(host, horizon_s))
+
+
+def limits_of(host: Host, horizon_s: float) -> Limits:
+    """What fits on a known device beside a known model.
+
+    Raises
+    ------
+    ValueError
+        As blocks_on.
+    """
+    return Limits(blocks=blocks_on(host), horizon_s=horizon_s, max_output=host.max_output)
+
+
+def blocks_on(host: Host) -> int:
+    """Blocks of 16 tokens that a host's KV cache holds.
+
+    Raises
+    ------
+    ValueError
+        If the model does not fit the device, or the share is impossible.
+    """
     if not 0 < host.share <= 1:
         raise ValueError(f"share of the KV cache must be in (0, 1], got {host.share}")
-    blocks = int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
-    cost = step_cost(host.device, host.model, host.tp, engine=host.engine)
-    return make_instance(requests, cost, Limits(blocks=blocks, horizon_s=horizon_s, max_output=host.max_output))
+    return int(host.share * kv_capacity_tokens(host.device, host.model, host.tp)) // 16
 
 
 @inlined
@@ -179,3 +235,10 @@ def unpack_cost(data: Serving) -> StepCost:
 def blocks_for(tokens: int, block_tokens: int) -> int:
     """Blocks that hold so many tokens."""
     return (tokens + block_tokens - 1) // block_tokens
+
+
+@inlined
+def swap_seconds(data: Serving, blocks: int) -> float:
+    """Moving so many blocks to the host or back: the copies issued, and the bytes."""
+    groups = blocks_for(blocks, data.limit[GROUP_BLOCKS])
+    return data.time_s[SWAP_BLOCK] * blocks + data.time_s[SWAP_GROUP] * groups

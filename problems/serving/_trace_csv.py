@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from problems.problem import BadInstance, Instance
-from problems.serving._machine import Host, on_host
-from problems.serving._requests import make_requests
+from problems.serving._machine import Host, Serving, on_host
+from problems.serving._requests import Requests, make_requests
 
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, priority, "
@@ -16,62 +17,87 @@ FORMAT = (
 )
 _NEEDED = ("arrival_s", "prompt_tokens", "output_tokens")
 _OPTIONAL = ("predicted_output", "priority", "ttft_slo_s", "tpot_slo_s")
-_PATIENCE_S = 600.0
+PATIENCE_S = 600.0
 
 
-def read(path: Path) -> list[Instance]:
-    """Read a file, or all ``*.csv`` of a folder in order of name.
+def _plain(requests: Requests, host: Host) -> Serving:
+    return on_host(requests, host, float(requests.arrival_s[-1]) + PATIENCE_S)
+
+
+def read(path: Path, build: Callable[[Requests, Host], Serving] = _plain) -> list[Instance]:
+    """Read a file, or all ``*.csv`` of a folder in order of name; ``build`` makes an instance of what stands there.
 
     Raises
     ------
     BadInstance
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
-    if not path.is_dir():
-        return [_read_file(path)]
-    files = sorted(path.glob("*.csv"))
+    return [_read_file(file, build) for file in files_of(path)]
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, or all ``*.csv`` of a folder in order of name; BadInstance if there are none."""
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
     if not files:
         raise BadInstance(f"{path}: the folder holds no *.csv file")
-    return [_read_file(file) for file in files]
+    return files
 
 
-def _read_file(path: Path) -> Instance:
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Numbers and texts of the lines that are not blank; BadInstance if the file cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInstance(f"{path}: not a readable text file ({error})") from error
-    host = Host("A100-80", "Llama-3.1-8B", max_output=2048)
-    numbered = [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
+    return [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
+
+
+def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instance:
+    host, numbered = Host("A100-80", "Llama-3.1-8B", max_output=2048), lines_of(path)
     if numbered and numbered[0][1].startswith("#"):
-        host = _host(f"{path}, line {numbered[0][0]}", numbered[0][1], host)
+        host = host_of(f"{path}, line {numbered[0][0]}", numbered[0][1][1:].split(), host)
         del numbered[0]
+    columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
+    try:
+        data = build(make_requests(**columns), host)
+    except ValueError as error:
+        raise BadInstance(f"{path}: {error}") from error
+    return Instance(path.stem, str(host), data)
+
+
+def columns_of(
+    path: Path, numbered: list[tuple[int, str]], optional: tuple[str, ...], form: str
+) -> dict[str, list[float]]:
+    """Columns of requests by name, from a header on; a predicted output that is missing is the true one.
+
+    Raises
+    ------
+    BadInstance
+        If there are no requests, or a line or column breaks the format.
+    """
     if len(numbered) < 2:
         raise BadInstance(f"{path}: the file holds no requests")
     header = [word.strip() for word in next(csv.reader([numbered[0][1]]))]
     for name in header:
-        if name not in (*_NEEDED, *_OPTIONAL):
-            raise BadInstance(f"{path}, line {numbered[0][0]}: unknown column {name!r}; the format is {FORMAT}")
+        if name not in (*_NEEDED, *optional):
+            raise BadInstance(f"{path}, line {numbered[0][0]}: unknown column {name!r}; the format is {form}")
     for name in _NEEDED:
         if header.count(name) != 1:
-            raise BadInstance(f"{path}, line {numbered[0][0]}: needs a column {name}; the format is {FORMAT}")
+            raise BadInstance(f"{path}, line {numbered[0][0]}: needs a column {name}; the format is {form}")
     columns: dict[str, list[float]] = {name: [] for name in header}
     for k, line in numbered[1:]:
         words = next(csv.reader([line]))
         if len(words) != len(header):
             raise BadInstance(f"{path}, line {k}: {len(words)} values for {len(header)} columns")
         for name, word in zip(header, words, strict=True):
-            columns[name].append(_number(f"{path}, line {k}", name, word))
+            columns[name].append(number(f"{path}, line {k}", name, word))
     columns.setdefault("predicted_output", columns["output_tokens"])
-    try:
-        requests = make_requests(**columns)
-        data = on_host(requests, host, float(requests.arrival_s[-1]) + _PATIENCE_S)
-    except ValueError as error:
-        raise BadInstance(f"{path}: {error}") from error
-    return Instance(path.stem, str(host), data)
+    return columns
 
 
-def _host(place: str, line: str, host: Host) -> Host:
-    for word in line[1:].split():
+def host_of(place: str, words: list[str], host: Host) -> Host:
+    """A host by words such as device=A100-80, where they differ from another; BadInstance if one is wrong."""
+    for word in words:
         name, _, value = word.partition("=")
         if name == "device":
             host = host._replace(device=value)
@@ -82,13 +108,14 @@ def _host(place: str, line: str, host: Host) -> Host:
         elif name == "max_output" and value.isascii() and value.isdigit():
             host = host._replace(max_output=int(value))
         elif name == "share":
-            host = host._replace(share=_number(place, name, value))
+            host = host._replace(share=number(place, name, value))
         else:
             raise BadInstance(f"{place}: a host is given by device, model, tp, share and max_output, got {word!r}")
     return host
 
 
-def _number(place: str, name: str, word: str) -> float:
+def number(place: str, name: str, word: str) -> float:
+    """A number that is not NaN."""
     try:
         value = float(word)
     except ValueError:

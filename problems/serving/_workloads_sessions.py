@@ -103,7 +103,7 @@ def workflow_rows(steps: tuple[Step, ...], starts: np.ndarray, rng: np.random.Ge
         for call in range(int(calls.max(initial=0))):
             session = np.flatnonzero(calls > call)
             prompt, output = (
-                np.maximum(np.rint(_between(quantiles, len(session), rng)), 1)
+                np.maximum(np.rint(between(quantiles, len(session), rng)), 1)
                 for quantiles in (step.input_tokens, step.output_tokens)
             )
             shared = np.minimum(np.rint(0.9 * step.input_tokens[0]), prompt)
@@ -113,7 +113,7 @@ def workflow_rows(steps: tuple[Step, ...], starts: np.ndarray, rng: np.random.Ge
     return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _between(quantiles: tuple[float, float, float], count: int, rng: np.random.Generator) -> np.ndarray:
+def between(quantiles: tuple[float, float, float], count: int, rng: np.random.Generator) -> np.ndarray:
     """Log-normal halves around the median, through the 10 % and 90 % quantiles."""
     low, middle, high = np.log(quantiles)
     z = rng.standard_normal(count) / 1.2816

@@ -29,6 +29,7 @@ from problems.serving._batching_claims import CLAIMS
 from problems.serving._batching_hidden import HIDDEN
 from problems.serving._batching_rules import RULES
 from problems.serving._batching_suites import SPLITS, probes, suite
+from problems.serving._batching_trace import explain, narrate
 from problems.serving._engine import Timeline, continuous_batching
 from problems.serving._machine import Serving, make_instance
 from problems.serving._metrics import RAW_UNITS, lower_bounds, measure
@@ -130,5 +131,7 @@ PROBLEM = Problem(
     read=read,
     format=FORMAT,
     claims=CLAIMS,
+    explain=explain,
+    narrate=narrate,
     hidden=HIDDEN,
 )

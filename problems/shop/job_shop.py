@@ -53,6 +53,7 @@ from problems.shop._floor import (
 )
 from problems.shop._job_shop_instances import SPLITS, lower_bounds, probes, read
 from problems.shop._job_shop_rules import RULES
+from problems.shop._job_shop_trace import explain, narrate
 
 __all__ = ["PROBLEM", "JobShop", "Operation", "Schedule", "Shop", "make_instance"]
 
@@ -295,5 +296,7 @@ PROBLEM = Problem(
         ),
     ),
     read=read,
+    explain=explain,
+    narrate=narrate,
     format="`n m` (jobs, machines), then per job one line of m pairs `machine duration`, machines from 0 (JSPLIB)",
 )

@@ -7,7 +7,7 @@ import pytest
 from conftest import children, needs_sandbox
 from one_machine import PROBLEM
 
-from evaluators import tuning
+from evaluators import sampling, tuning
 from evaluators.admission.parameters import parameters
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import CompileError, Crashed, NonFinite, Ok, TimedOut
@@ -153,3 +153,36 @@ def test_a_malformed_answer_ends_the_search(raw, message):
     found = raw.run(tuning.search(raw.evaluator, source, "train", plan=None, simulations=60))
     assert isinstance(found, Crashed)
     assert "malformed" in found.reason
+
+
+@needs_sandbox
+def test_on_samples_the_center_comes_close_to_the_best_and_no_simulation_is_run_beyond_those_allowed(driver):
+    written = driver.evaluate(POWER)
+    counted = []
+    plain = sampling._Sampled._losses_on
+
+    async def counting(self, channel, values, positions):
+        counted.append(len(positions))
+        return await plain(self, channel, values, positions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling._Sampled, "_losses_on", counting)
+        found = driver.run(sampling.sample(driver.evaluator, POWER, "train", plan=PLAN, simulations=605, seed=3))
+    assert driver.evaluate(found).objectives["gap"] < 0.1 * written.objectives["gap"]
+    assert 600 <= sum(counted) <= 605
+
+
+@needs_sandbox
+def test_sampling_finds_the_same_program_with_the_same_seed(driver):
+    found = {
+        driver.run(sampling.sample(driver.evaluator, POWER, "train", plan=PLAN, simulations=120, seed=seed))
+        for seed in (1, 1, 2)
+    }
+    assert len(found) == 2
+
+
+@needs_sandbox
+def test_a_program_that_does_not_run_cannot_be_sampled(driver):
+    source = "K = param(1.0, low=0.0, high=2.0)\ndef priority(job, machine):\n    return 0.0 / 0.0 * K\n"
+    found = driver.run(sampling.sample(driver.evaluator, source, "train", plan=None, simulations=60, seed=0))
+    assert isinstance(found, NonFinite | Crashed)

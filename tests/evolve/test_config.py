@@ -4,6 +4,8 @@ import pytest
 
 from evolve.config import RunConfig
 from evolve.errors import UserError
+from evolve.parts import offers
+from evolve.strategies.strategy import Offer
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,10 @@ from evolve.errors import UserError
         ({"train": "no/such/folder"}, "--train .*no/such/folder: no such file"),
         ({"strategy": "gredy"}, "did you mean 'greedy'"),
         ({"colour": "red"}, "colour"),
+        (
+            {"strong_model": "openai/x"},
+            "--strong-model openai/x: it stands beside another model: name one with --model",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_rule_and_value(settings, said):
@@ -56,3 +62,44 @@ def test_a_broken_file_is_named(tmp_path):
     path.write_text("problem = [")
     with pytest.raises(UserError, match=r"settings\.toml: not a TOML file"):
         RunConfig.load(path)
+
+
+def test_a_strong_model_that_is_not_named_besides_is_kept_for_redesigns():
+    config = RunConfig.make(problem="shop/job_shop", model=("a",), strong_model="b", price=("a=1,2", "b=10,20"))
+    assert config.model == ("a", "b")
+    assert config.weight == ("b=0",)
+    named = RunConfig.make(problem="shop/job_shop", model=("a", "b"), strong_model="b")
+    assert (named.model, named.weight) == (("a", "b"), ())
+
+
+def test_what_calls_reserve_is_found_once_and_kept():
+    settings = {"problem": "shop/job_shop", "model": ("a", "b"), "max_reply_tokens": 1000}
+    # 16,000 tokens in and 1,000 out
+    config = RunConfig.make(**settings, price=("a=1,4", "b=10,40"))
+    assert config.call_usd == ("a=0.02", "b=0.2")
+    assert offers(config) == ({"a": Offer(0.02, 1.0), "b": Offer(0.2, 1.0)}, "b")
+    assert RunConfig.make(**settings).call_usd == ("a=1", "b=1")
+    assert offers(RunConfig.make(**settings))[1] == ""
+    free = RunConfig.make(**settings, price=("a=0,0", "b=10,40"))
+    assert free.call_usd == ("a=0.01", "b=0.2")
+
+
+def test_a_reserve_is_the_strong_model_only_if_it_is_named_so():
+    settings = {"problem": "shop/job_shop", "model": ("a", "b"), "weight": ("b=0",), "price": ("a=1,4", "b=10,40")}
+    assert offers(RunConfig.make(**settings))[1] == ""
+    assert offers(RunConfig.make(**settings, strong_model="b"))[1] == "b"
+
+
+def test_a_strategy_says_what_it_wants_models_to_be_asked_unless_its_user_does():
+    settings = {"problem": "shop/job_shop", "strategy": "portfolio"}
+    assert "redesign" in RunConfig.make(**settings, model=("a",)).operators
+    assert RunConfig.make(**settings, model=("a",), operators=("diff",)).operators == ("diff",)
+    assert RunConfig.make(**settings).operators == ()
+
+
+def test_a_run_from_before_strategies_had_a_say_keeps_the_operators_it_had(tmp_path):
+    said = 'problem = "shop/job_shop"\nstrategy = "portfolio"\nproposer = "llm"\nmodel = ["a"]\noperators = []\n'
+    (tmp_path / "run.toml").write_text(said)
+    config = RunConfig.of_run(tmp_path)
+    assert config.operators == ("rewrite", "diff")
+    assert not config.repair

@@ -262,9 +262,38 @@ def test_a_run_of_the_first_schema_is_brought_up_to_date(tmp_path, whole):
     with sqlite3.connect(tmp_path / "run" / "run.sqlite") as db:
         db.executescript(
             "DROP TABLE sends; DROP TABLE asks; DROP TABLE replies; DROP TABLE texts; DROP INDEX outcomes_by_kind;"
-            "ALTER TABLE tells DROP COLUMN chain; PRAGMA user_version = 1;"
+            "ALTER TABLE tells DROP COLUMN chain; ALTER TABLE programs DROP COLUMN model; PRAGMA user_version = 1;"
         )
     with Store(tmp_path / "run") as store, Store(whole) as before:
         assert store.tells() == before.tells()
         assert store.archive_hash() == ""
         assert store.asks() == {}
+
+
+def of_the_third_schema(folder):
+    """Bring a copy of a run back to what it was before programs named their model."""
+    with sqlite3.connect(folder / "run.sqlite") as db:
+        programs = [row[0] for row in db.execute("SELECT id FROM programs WHERE origin != 'baseline'")]
+        asked = [(n, "", "openai/old", "{}", "", "", "", "{}") for n in programs[:3]]
+        db.executemany("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)", asked)
+        db.executescript("ALTER TABLE programs DROP COLUMN model; PRAGMA user_version = 3;")
+    return programs
+
+
+def test_a_run_of_the_third_schema_learns_the_models_of_its_programs_from_their_replies(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    programs = of_the_third_schema(tmp_path / "run")
+    with Store(tmp_path / "run") as store:
+        models = {p.id: p.model for p in store.programs()}
+    assert {n: m for n, m in models.items() if m} == dict.fromkeys(programs[:3], "openai/old")
+
+
+def test_a_damaged_run_of_the_third_schema_is_saved_as_well(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    of_the_third_schema(tmp_path / "run")
+    with sqlite3.connect(tmp_path / "run" / "run.sqlite") as db:
+        db.execute("UPDATE programs SET source = 'x' WHERE id = (SELECT program FROM tells WHERE position = 20)")
+    salvage.repair(tmp_path / "run", tmp_path / "saved")
+    with Store(tmp_path / "saved") as saved, Store(whole) as before:
+        assert saved.tells()
+        assert saved.tells() == before.tells()[: len(saved.tells())]

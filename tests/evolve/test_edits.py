@@ -309,3 +309,13 @@ def test_the_thought_is_the_first_two_sentences_before_the_code():
     assert find_thought(LPT) == ""
     assert len(find_thought("word " * 500)) <= 300
     assert extract_program(reply, HOOKS) == LPT
+
+
+def test_a_mended_program_may_lose_dead_code_that_kept_it_from_running():
+    flawed = "def priority(job, machine):\n    pair = (0.0, 1.0) + 1.0\n    return job.duration\n"
+    reply = "```python\ndef priority(job, machine):\n    return job.duration\n```"
+    with pytest.raises(EditRefused, match="changes nothing"):
+        apply(flawed, reply, ["priority"])
+    assert "pair" not in apply(flawed, reply, ["priority"], mends=True)
+    with pytest.raises(EditRefused, match="changes nothing"):
+        apply(flawed, f"```python\n{flawed}```", ["priority"], mends=True)

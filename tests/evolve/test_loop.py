@@ -74,8 +74,9 @@ def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path
 
 
 def start(folder, evaluations: int, own: dict) -> subprocess.Popen:
-    paths = {name: str(path) for name, path in {"out": folder, **own}.items()}
-    command = f"import evolve; evolve.run('shop/job_shop', evaluations={evaluations}, seed=9, **{paths!r})"
+    given = {"out": folder, "seed": 9, **own}
+    settings = {name: value if isinstance(value, int) else str(value) for name, value in given.items()}
+    command = f"import evolve; evolve.run('shop/job_shop', evaluations={evaluations}, **{settings!r})"
     return subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -20,6 +20,8 @@ def test_an_unknown_operator_is_named_with_the_closest():
 
 
 def test_operators_and_templates_are_for_models():
+    with pytest.raises(UserError, match="the run does so by itself: write --repair"):
+        config(model=("openai/m",), operators=("repair",))
     with pytest.raises(UserError, match="are for models"):
         config(operators=("rewrite",))
 

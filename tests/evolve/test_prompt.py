@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 from tiny_problem import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
 
 from evaluators.kinds import admit
-from evaluators.outcome import Ok, TimedOut
-from evolve.operators import OPERATORS
+from evaluators.outcome import Ok, Rejected, TimedOut
+from evolve.ledger import Notes
+from evolve.operators import OPERATORS, REPAIR
 from evolve.program import Candidate, Program
 from evolve.prompt import BadTemplate, operators, render
 from evolve.strategies.strategy import Proposal
 from problems import registry
+
+EVERY = (*operators(), REPAIR)
+NOTHING = Notes()
+FULL = Notes(tried=("Sort. " + "x" * 290,) * 16, insights=("Wait. " + "y" * 290,) * 5, trace="z" * 2000)
 
 
 def system(**options) -> str:
     return render(PROBLEM, Proposal("rewrite", PARENTS), **options)[0]["content"]
 
 
-def user(operator: str = "rewrite", inspirations: Sequence[Candidate] = (), **options) -> str:
-    return render(PROBLEM, Proposal(operator, PARENTS, tuple(inspirations)), baselines=BASELINES, **options)[1][
-        "content"
-    ]
+def user(operator: str = "rewrite", inspirations: Sequence[Candidate] = (), notes: Notes = NOTHING, **options) -> str:
+    proposal = Proposal(operator, PARENTS, tuple(inspirations), notes=notes)
+    return render(PROBLEM, proposal, baselines=BASELINES, **options)[1]["content"]
 
 
 def test_the_system_message_holds_statement_hooks_fields_and_objectives():
@@ -98,7 +103,7 @@ def test_every_problem_renders_and_its_example_is_admitted(name):
     problem = registry.load(name)
     rule = problem.rules[0]
     parent = Candidate(Program(0, rule.source, "baseline", rule.name), Ok({}, {}, {}, {}))
-    for operator in operators():
+    for operator in EVERY:
         parents = (parent,) * OPERATORS[operator].parents
         messages = render(problem, Proposal(operator, parents), baselines=[parent])
         assert sum(len(message["content"]) for message in messages) < 30_000
@@ -106,11 +111,11 @@ def test_every_problem_renders_and_its_example_is_admitted(name):
     admit(example, problem)
 
 
-def test_every_operator_but_those_of_trees_has_a_template():
-    assert set(operators()) == set(OPERATORS) - {"mutate"}
+def test_every_operator_but_those_without_a_model_has_a_template():
+    assert set(operators()) == set(OPERATORS) - {"mutate", "expand", "tune", REPAIR}
 
 
-@pytest.mark.parametrize("operator", operators())
+@pytest.mark.parametrize("operator", EVERY)
 def test_every_operator_says_its_task_and_asks_for_an_idea_and_code(operator):
     text = render(PROBLEM, Proposal(operator, PARENTS * 2), baselines=BASELINES)[1]["content"]
     assert text.count("# Your task\n") == 1
@@ -129,6 +134,40 @@ def test_many_long_inspirations_are_cut_to_a_bounded_size():
     long = [candidate(10 + k, ok(1.0, 1.0, 1.0), CHILD + f"# {k} " + "x" * 5000) for k in range(50)]
     assert len(user(inspirations=long)) < 35_000
     assert "# 0 x" in user(inspirations=long)
+
+
+@pytest.mark.parametrize("operator", EVERY)
+def test_notes_add_a_bounded_piece_and_nothing_where_there_are_none(operator):
+    bare, full = user(operator), user(operator, notes=FULL)
+    assert len(full) - len(bare) <= 8000
+    for text in (bare, full):
+        assert "\n\n\n" not in text
+        assert text.count("# Your task\n") == 1
+    assert "tried" not in bare.split("# Your task")[0]
+    assert "Insights" not in bare
+
+
+def test_the_ledger_goes_to_what_is_to_be_new_and_insights_to_what_is_to_be_better():
+    for operator in EVERY:
+        text = user(operator, notes=FULL)
+        assert ("# Ideas that were tried" in text) == (operator in ("e1", "redesign")), operator
+        better = operator in ("rewrite", "diff", "e2", "m1", "crossover", "reflect")
+        assert ("# Insights so far" in text) == better, operator
+        assert (FULL.trace in text) == (operator == "reflect"), operator
+
+
+def test_notes_do_not_change_the_system_message():
+    proposal = Proposal("redesign", PARENTS)
+    noted = dataclasses.replace(proposal, notes=FULL)
+    assert render(PROBLEM, proposal, baselines=BASELINES)[0] == render(PROBLEM, noted, baselines=BASELINES)[0]
+
+
+def test_a_repair_shows_the_program_why_it_was_refused_and_its_idea():
+    flawed = candidate(4, Rejected("admit", "line 2: lists are not admitted"), CHILD)
+    text = render(PROBLEM, Proposal(REPAIR, (flawed,)), baselines=BASELINES)[1]["content"]
+    assert f"```python\n{CHILD}```" in text
+    assert "It was not run: rejected at admit: line 2: lists are not admitted. Its idea: Thought 4." in text
+    assert len(text) < 1500
 
 
 def test_a_folder_of_ones_own_templates_comes_first(tmp_path):

@@ -191,3 +191,23 @@ def test_about_95_percent_of_intervals_hold_the_truth(objective, n, least):
         paired = compare(PROBLEM, objective, a, b, instances(reference))
         hits += paired.low <= truth <= paired.high
     assert least <= hits / trials <= 0.985
+
+
+@pytest.mark.parametrize("objective", [MEAN, PROFIT])
+def test_programs_clearly_worse_than_the_bar_do_not_widen_the_side_of_an_improvement(objective):
+    problem = SimpleNamespace(name="tiny/one", objectives=(objective,))
+    turned = objective.loss(1.0)
+    rng = np.random.default_rng(4)
+    bar = np.full(30, 9.0)
+    chosen, *worse = (outcome(bar + turned * (shift + rng.normal(0.0, 1.0, 30))) for shift in (-1.0, *[2.0] * 20))
+    equal = [outcome(bar + rng.normal(0.0, 1.0, 30)) for _ in range(20)]
+    given = instances(np.ones(30))
+    alone, beside, among = (
+        compare_chosen(problem, objective, chosen, rivals, outcome(bar), given)
+        for rivals in ([chosen], [chosen, *worse], [chosen, *equal])
+    )
+    better = (lambda p: p.high) if turned > 0 else (lambda p: -p.low)
+    other = (lambda p: -p.low) if turned > 0 else (lambda p: p.high)
+    assert better(beside) == pytest.approx(better(alone))
+    assert better(among) > better(alone) + 0.05
+    assert other(beside) > other(alone) + 0.05

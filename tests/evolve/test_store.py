@@ -30,7 +30,9 @@ def store(tmp_path):
 
 
 def test_programs_and_outcomes_come_back_as_they_were(store):
-    program = Program(0, "def priority(op, shop):\n    return op.duration\n", "baseline", "spt", (), "SPT")
+    program = Program(
+        0, "def priority(op, shop):\n    return op.duration\n", "baseline", "spt", (), "SPT", "openai/gpt-5"
+    )
     with store.transaction():
         store.add_program(program)
         store.add_outcome(0, "train", OK)

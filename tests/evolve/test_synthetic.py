@@ -1,13 +1,15 @@
 """The synthetic model: what it answers, and a whole run with it."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from tiny import job_shops
-from tiny_problem import BASELINES, PARENTS, PROBLEM
+from tiny_problem import BASELINES, PARENTS, PROBLEM, candidate
 
 import evolve
 from evaluators.admission.policy import Rejection, admit
+from evaluators.outcome import Rejected
 from evolve.edits import apply
 from evolve.prompt import render
 from evolve.proposers.proposer import EditRefused
@@ -37,11 +39,31 @@ def fates(skill, count=200):
 
 def test_equal_prompts_get_equal_answers_and_another_seed_another():
     assert SyntheticModel(PROBLEM).answer(PROMPT) == SyntheticModel(PROBLEM).answer(PROMPT)
+    model = SyntheticModel(PROBLEM)
+    assert len({model.answer(PROMPT) for _ in range(20)}) > 10  # put again, a prompt is answered anew
     assert len({SyntheticModel(PROBLEM, seed=seed).answer(PROMPT) for seed in range(20)}) > 10
 
 
 def test_a_perfect_model_nearly_always_gives_a_new_program():
     assert fates(Skill(prose=0, broken=0, repeats=0))["ok"] >= 180  # two changes may cancel out
+
+
+def mended(skill, count=100):
+    """Of so many flawed answers, how many are mended when they are sent back."""
+    found = 0
+    for seed in range(count):
+        flawed = apply(PARENTS[0].program.source, SyntheticModel(PROBLEM, skill, seed).answer(PROMPT), ["priority"])
+        broken = candidate(7, Rejected("admit", "lists are not admitted"), flawed)
+        reply = SyntheticModel(PROBLEM, skill, seed).answer(render(PROBLEM, Proposal("repair", (broken,))))
+        child = apply(flawed, reply, ["priority"], mends=True)
+        found += not any(line in child for line in ("seen = ", "offset = "))
+    return found
+
+
+def test_flaws_are_mended_as_often_as_said():
+    flawed = Skill(prose=0, broken=0, repeats=0, flawed=1.0, steps=1)
+    assert mended(dataclasses.replace(flawed, mends=1.0), 30) == 30
+    assert 50 <= mended(dataclasses.replace(flawed, mends=0.7)) <= 90
 
 
 @pytest.mark.parametrize("skill", [Skill(1, 0, 0), Skill(0, 1, 0), Skill(0, 0, 1)], ids=["prose", "broken", "repeats"])

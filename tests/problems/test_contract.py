@@ -98,6 +98,24 @@ def judge(problem: Problem, baseline: Baseline, instances: Sequence[Instance], d
         assert not (found := beaten_bound(problem, instance, solution)), f"{baseline.name}: {found}"
 
 
+def test_explanations_are_one_bounded_line_and_decisions_are_told_in_few_words(problem: Problem) -> None:
+    if problem.explain is None and problem.narrate is None:
+        return
+    rules = [b for b in problem.baselines if b.is_rule][:2]
+    for instance, rule in zip(problem.probes(), rules * 2, strict=False):
+        solution = solve(problem, rule, instance.data)
+        if problem.explain is not None:
+            text = problem.explain(instance.data, solution)
+            assert text == problem.explain(instance.data, solution)
+            assert 5 < len(text) <= 600
+            assert "\n" not in text
+            assert "nan" not in text.split()
+        if problem.narrate is not None:
+            told = problem.narrate(instance.data, solution)
+            assert told
+            assert all(0 < len(line) <= 120 for line in told)
+
+
 def test_every_declaration_has_a_unit_and_a_text(problem: Problem) -> None:
     assert problem.title
     assert problem.statement.strip()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from one_machine import PROBLEM
 
 from evaluators.admission import parameters
-from evaluators.admission.literals import with_parameters
+from evaluators.admission.literals import with_parameters, without_parameters
 from evaluators.admission.policy import Rejection, admit
 from evaluators.compiler.compile import compile_hooks
 
@@ -151,3 +151,34 @@ def test_a_number_that_a_word_follows_at_once_is_kept_apart():
 def test_lifting_twice_changes_nothing_more():
     once = with_parameters(RULE)
     assert with_parameters(once) == once
+
+
+WEIGHTED = """import math
+
+
+def priority(job, machine):
+    late = (job.weight + 1.5) ** math.tanh(0.1 - 0.4 * job.duration)
+    return 2.5 * (job.duration + 0.3) ** (-0.2) * late + job.weight ** 2.0
+"""
+
+
+def test_exponents_and_weights_within_tanh_may_change_their_sign():
+    found = {p.value: p for p in parameters.parameters(ast.parse(with_parameters(WEIGHTED)))}
+    assert set(found) == {2.5, 0.3, -0.2, 1.5, 0.1, 0.4}
+    assert all(found[v].low < 0 < found[v].high for v in (-0.2, 0.1, 0.4))
+    assert all(found[v].log and found[v].low > 0 for v in (2.5, 0.3, 1.5))
+
+
+def test_lifted_literals_become_literals_of_three_digits_again():
+    lifted = with_parameters(WEIGHTED)
+    names = {p.name for p in parameters.parameters(ast.parse(lifted))}
+    assert without_parameters(lifted, names) == WEIGHTED
+    values = [p.value * 1.00049 for p in parameters.parameters(ast.parse(lifted))]
+    assert without_parameters(parameters.with_values(lifted, values), names) == WEIGHTED
+    negative = without_parameters(parameters.with_values(lifted, [-abs(v) / 3 for v in values]), {"C6"})
+    assert "** (-0.0667)" in negative
+
+
+def test_parameters_that_were_written_stay():
+    lifted = with_parameters(TWO)
+    assert without_parameters(lifted, set()) == lifted

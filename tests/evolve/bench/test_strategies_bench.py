@@ -56,6 +56,24 @@ def test_a_bench_goes_on_where_it_stopped_and_writes_both_results(tmp_path):
     assert "| greedy |" in (first.out / "bench.md").read_text()
 
 
+@pytest.mark.slow
+def test_a_bench_with_the_synthetic_model_goes_on_and_reads_no_test_split(tmp_path):
+    own = {name: str(path) for name, path in job_shops(tmp_path / "own").items()}
+    settings = {"evaluations": 6, **own}
+    first = bench.Plan.make(["shop/job_shop"], [], 2, tmp_path / "bench", settings, synthetic=True)
+    begun = []
+    with pytest.raises(InterruptedError):
+        bench.run(first, on_run=lambda text: _stop_at(begun, text, 3))
+    folder = first.folder("shop/job_shop", "sample", 0)
+    with Store(folder, writable=True) as store:
+        store.set_meta("status", "interrupted")  # as if killed before its end
+    result = bench.run(first)
+    assert all(r["evaluations"] == 6 for r in result["runs"])
+    with Store(folder) as store:
+        assert store.meta("report") is None
+        assert sum(row["calls"] for row in store.spend().values()) >= 6
+
+
 def _stop_at(begun, text, count):
     begun.append(text)
     if len(begun) == count:

@@ -265,7 +265,7 @@ def test_a_parent_without_hook_or_without_syntax_is_refused():
 
 
 def test_an_unknown_operator_or_a_missing_parent_is_our_mistake():
-    with pytest.raises(ValueError, match="operator must be one of mutate, crossover, got 'rewrite'"):
+    with pytest.raises(ValueError, match="operator must be one of mutate, crossover, expand, got 'rewrite'"):
         child(0, SPT, operator="rewrite")
     with pytest.raises(ValueError, match="crossover got only 1 parents"):
         child(0, SPT, operator="crossover")
@@ -392,3 +392,14 @@ def test_units_are_products_of_powers():
 
 def test_every_declared_quantity_has_a_fact():
     assert len(quantities(Operation)) == len(Tree(SPT, PROBLEM).scopes["priority"].records["op"])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_expansion_is_admitted_and_multiplies_its_parent_by_powers_of_ratios(seed):
+    parent = "def priority(op, shop):\n    return op.duration / op.work_left\n"
+    expanded = child(seed, parent, operator="expand")
+    admit(expanded, PROBLEM)
+    body = ast.unparse(ast.parse(expanded).body[-1])
+    assert "op.duration / op.work_left *" in body
+    assert "**" in body
+    assert "noise" not in body

@@ -12,7 +12,7 @@ from evaluators.outcome import Dropped, Ok
 from evolve.errors import UserError
 from evolve.operators import OPERATORS
 from evolve.strategies import registry
-from evolve.strategies.strategy import Strategy
+from evolve.strategies.strategy import Offer, Strategy
 
 every = pytest.mark.parametrize("name", registry.names())
 either = pytest.mark.parametrize("operators", [GENETIC, LLM, EOH], ids=["genetic", "llm", "eoh"])
@@ -117,6 +117,21 @@ def test_operators_come_from_the_view_and_get_the_parents_they_need(name, operat
         assert operator in operators
         assert len(parents) == OPERATORS[operator].parents
         assert len(set(parents)) == len(parents)
+
+
+@every
+@either
+def test_models_are_named_from_the_view_and_a_reserve_only_as_the_strong_one(name, operators):
+    models = {"cheap": Offer(1.0), "dear": Offer(10.0, 0.5), "reserve": Offer(100.0, 0.0), "strong": Offer(50.0, 0.0)}
+    look = dataclasses.replace(view(operators), models=models, strong="strong")
+    strategy = told(
+        name, [dataclasses.replace(c, program=dataclasses.replace(c.program, model="cheap")) for c in story()]
+    )
+    before = strategy.state()
+    named = {strategy.ask(look, np.random.default_rng(seed)).model for seed in range(50)}
+    assert named <= {"", "cheap", "dear", "strong"}
+    assert strategy.state() == before
+    assert json.loads(json.dumps(before)) == before
 
 
 @every

@@ -47,8 +47,8 @@ def test_a_sample_of_the_long_optima_is_proved_again(jobs):
 
 def test_draws_are_on_the_grid():
     train = PROBLEM.splits["train"]()
-    assert {i.group for i in train} == {"n20", "n50", "n100"}
-    assert len(train) == 20 * (10 + 6 + 4)
+    assert {i.group for i in train} == {"n20", "n50", "n100", "n200", "n500"}
+    assert len(train) == 20 * (10 + 6 + 4 + 2 + 1)
     durations = np.concatenate([i.data.duration for i in train])
     assert (durations.min(), durations.max()) == (1, 100)
     assert abs(durations.mean() - 50.5) < 1
@@ -82,8 +82,9 @@ PINNED = {
 
 
 @pytest.mark.parametrize("name", [b.name for b in PROBLEM.baselines])
-def test_baselines_keep_their_excess_on_train(name):
-    assert ratio_of_sums(name, PROBLEM.splits["train"]()) == pytest.approx(PINNED[name], abs=6e-4)
+def test_baselines_keep_their_excess_on_train_up_to_100_jobs(name):
+    short = [i for i in PROBLEM.splits["train"]() if len(i.data.due) <= 100]
+    assert ratio_of_sums(name, short) == pytest.approx(PINNED[name], abs=6e-4)
 
 
 # Ratio of sums in %, n = 50 and 100. What was measured independently on the same files: MDD 1.565

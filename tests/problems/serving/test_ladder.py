@@ -71,7 +71,7 @@ def test_requests_that_come_together_decode_at_the_roofline() -> None:
 def test_a_request_alone_takes_what_the_bound_says() -> None:
     data = host(CHAT_A100, 0.001, 40)
     data = data._replace(time_s=changed(data.time_s, at_1=0.0, at_2=0.0))
-    found, (first_s, whole_s) = serve(data), alone(data)
+    found, (first_s, whole_s) = serve(data), alone(data, np.zeros(len(data.requests.arrival_s), dtype=np.int64))
     assert ttft_s(data, found) == pytest.approx(first_s, rel=1e-6)
     assert found.finish_s - data.requests.arrival_s == pytest.approx(whole_s, rel=1e-6)
 

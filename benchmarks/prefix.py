@@ -1,0 +1,86 @@
+"""Speed and memory of the prefix store and of serving/prefix_eviction, in CPU time of one core.
+
+python benchmarks/prefix.py
+
+The first line is the store alone: conversations with 512-token blocks, least recently used, one cache. Then 64
+caches that are all asked for the longest prefix of each request, as a router does, the rules of the problem, and
+one candidate on all of train.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from evaluators.compiler.compile import compile_hooks, simulator
+from problems import registry
+from problems._borrow import borrow
+from problems._jit import kernel
+from problems.serving import _prefix as prefix
+from problems.serving._eviction_data import Caching
+from problems.serving._eviction_suites import SCENARIOS, Traffic, draw_instance
+from problems.serving._prefix_state import BLOCK
+
+REPEATS = 5
+PROBLEM = registry.load("serving/prefix_eviction")
+
+
+@kernel
+def replay(opened: prefix.Store, data: Caching) -> int:
+    """Serve each request on the server that holds most of it (ties: in turn); the number of blocks hit."""
+    store, servers, hits = borrow(opened), len(opened.cache), 0
+    for r in range(len(data.arrival_s)):
+        path = data.path[data.path_start[r] : data.path_start[r + 1]]
+        best, tail = r % servers, prefix.match(store, r % servers, path)
+        for i in range(servers):
+            other = prefix.match(store, i, path)
+            if prefix.length(store, other) > prefix.length(store, tail):
+                best, tail = i, other
+        hits += prefix.length(store, tail)
+        prefix.hold(store, best, tail, data.arrival_s[r])
+        tail = prefix.extend(store, best, tail, path, data.arrival_s[r])
+        prefix.release(store, best, tail, data.arrival_s[r])
+    return hits + 0 * len(opened.heap)
+
+
+def main() -> None:
+    data = draw_instance(SCENARIOS["chat-7b"], 2000, Traffic(size=20_000), 1)
+    blocks = len(data.path) / len(data.arrival_s)
+    for servers, capacity in ((1, 2000), (1, 20_000), (64, 2500)):
+        seconds = fastest(lambda s=servers, c=capacity: replay(prefix.open_store([c] * s), data))
+        print(
+            f"requests/s: {len(data.arrival_s) / seconds:,.0f} ({servers} caches of {capacity} blocks, "
+            f"{blocks:.0f} blocks per request)"
+        )
+    print(f"memory per block of capacity: {BLOCK.itemsize} bytes, 4 of heap and 8 to 16 of table")
+    for name, scenario in SCENARIOS.items():
+        data = draw_instance(scenario, scenario.blocks[0], Traffic(size=5000), 1)
+        rates = {rule: 5000 / fastest(solver(rule, data)) for rule in ("lru", "kvflow")}
+        print(f"  {name}: " + ", ".join(f"{rule} {rate:,.0f} requests/s" for rule, rate in rates.items()))
+    train = [instance.data for instance in PROBLEM.splits["train"]()]
+    seconds = sum(fastest(solver("kvflow", data)) for data in train)
+    print(f"one candidate on train, {len(train)} instances of 800 requests: {1e3 * seconds:.0f} ms")
+
+
+def solver(rule: str, data: Caching) -> Any:
+    """Serve an instance with a rule."""
+    program = compile_hooks(PROBLEM.baseline(rule).source, PROBLEM)
+    entry = simulator(PROBLEM, PROBLEM.default_decoder, data)
+    return lambda: entry(data, *program.hooks, program.theta)
+
+
+def fastest(run: Any) -> float:
+    """CPU seconds of the fastest of several runs, after one to compile."""
+    run()
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.thread_time()
+        run()
+        seconds.append(time.thread_time() - start)
+    return float(np.min(seconds))
+
+
+if __name__ == "__main__":
+    main()
