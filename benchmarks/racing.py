@@ -1,6 +1,6 @@
 """What racing saves, and how often it drops what is truly better.
 
-Usage: ``python benchmarks/racing.py [--problem NAME ...] [--evaluations 500] [--seed 21] [--folder DIR]``.
+Usage: ``python benchmarks/racing.py [--problem NAME ...] [--evaluations 500] [--seed 21 ...] [--folder DIR]``.
 For each problem a short run without racing gives a pool of genetic candidates with their values on
 all of train. Every candidate is then raced again on those values, in the order and against the
 opponent of its time, by the functions that decide in a run. A candidate is *better* if its mean is
@@ -11,7 +11,8 @@ pairs of the better half of the pool are raced, the better one against the worse
 any run. Last, it is counted how many ancestors of the ten best programs would have been dropped.
 
 ``--folder`` keeps the runs and the values on fresh instances, and takes up what is there. The
-settings in evaluators/racing.py were chosen on pools of seed 11; quote those of other seeds.
+settings in evaluators/racing.py were chosen on pools of seed 11, ALPHA on those of seeds 0, 1, 11 and 21; quote
+those of other seeds. With several seeds the first lines of each are summed up at the end.
 The last line is the CPU time of all processes, simulations or not.
 """
 
@@ -24,6 +25,7 @@ import math
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -202,7 +204,22 @@ def stops(pool: Pool, pairs: Sequence[tuple[int, int]], the_plan: Plan, verdict:
     return found
 
 
-def report(pool: Pool, label: str, pairs: Sequence[tuple[int, int]], the_plan: Plan, verdict: Verdict) -> None:
+class Total(NamedTuple):
+    """Counts over candidates, to be added up over pools."""
+
+    run: int = 0  # simulations
+    whole: int = 0  # those of full evaluation
+    dropped: int = 0  # of the better ones
+    better: int = 0  # on train
+
+    def __add__(self, other: object) -> Total:
+        return Total(*(a + b for a, b in zip(self, other, strict=True))) if isinstance(other, Total) else self
+
+    def __str__(self) -> str:
+        return f"saved {100 * (1 - self.run / self.whole):.1f} %, false drops {self.dropped}/{self.better}"
+
+
+def report(pool: Pool, label: str, pairs: Sequence[tuple[int, int]], the_plan: Plan, verdict: Verdict) -> Total:
     ends = stops(pool, pairs, the_plan, verdict)
     size = len(the_plan.order)
     means = np.nanmean(pool.values, axis=1)
@@ -216,6 +233,7 @@ def report(pool: Pool, label: str, pairs: Sequence[tuple[int, int]], the_plan: P
         f"false drops {_share(dropped, better)} on train, {_share(dropped, truly)} on fresh, "
         f"{_share(dropped, better & truly)} on both"
     )
+    return Total(int(ends.sum()), len(ends) * size, int((dropped & better).sum()), int(better.sum()))
 
 
 def ancestors(pool: Pool) -> None:
@@ -274,31 +292,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problem", nargs="+", default=PROBLEMS, choices=PROBLEMS)
     parser.add_argument("--evaluations", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=21)
+    parser.add_argument("--seed", type=int, nargs="+", default=[21])
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.problem:
-            pool = load_pool(name, arguments.evaluations, arguments.seed, folder)
-            close = close_pairs(pool)
-            print(f"{name}: {len(pool.values)} candidates, {len(pool.plan.order)} instances, looks {pool.plan.looks}")
-            for kind, pairs in pool.opponents.items():
-                for alpha in ALPHAS:
-                    report(
-                        pool, f"against {kind}, alpha {alpha}", pairs, dataclasses.replace(pool.plan, alpha=alpha), ours
-                    )
-            ancestors(pool)
-            report(pool, "close pairs, alpha 0.05", close, pool.plan, ours)
-            champions = pool.opponents["champion"]
-            for verdict in (bonferroni, uncorrected, wilcoxon, mixture):
-                report(pool, f"{verdict.__name__}, against champion", champions, pool.plan, verdict)
-                report(pool, f"{verdict.__name__}, close pairs", close, pool.plan, verdict)
-            for order, the_plan in orders(pool).items():
-                report(pool, f"order {order}, against champion", champions, the_plan, ours)
-                report(pool, f"order {order}, close pairs", close, the_plan, ours)
-            asyncio.run(online(pool))
+            totals: defaultdict[str, Total] = defaultdict(Total)
+            for seed in arguments.seed:
+                examine(load_pool(name, arguments.evaluations, seed, folder), totals)
+            for label, total in totals.items():
+                print(f"{name}, {len(arguments.seed)} seeds, {label}: {total}")
+
+
+def examine(pool: Pool, totals: defaultdict[str, Total]) -> None:
+    """Print all of one pool, and add to what is known of others."""
+    close = close_pairs(pool)
+    print(
+        f"{pool.problem.name}: {len(pool.values)} candidates, {len(pool.plan.order)} instances, looks {pool.plan.looks}"
+    )
+    for kind, pairs in pool.opponents.items():
+        for alpha in ALPHAS:
+            label = f"against {kind}, alpha {alpha}"
+            totals[label] += report(pool, label, pairs, dataclasses.replace(pool.plan, alpha=alpha), ours)
+    ancestors(pool)
+    report(pool, f"close pairs, alpha {pool.plan.alpha}", close, pool.plan, ours)
+    champions = pool.opponents["champion"]
+    for verdict in (bonferroni, uncorrected, wilcoxon, mixture):
+        report(pool, f"{verdict.__name__}, against champion", champions, pool.plan, verdict)
+        report(pool, f"{verdict.__name__}, close pairs", close, pool.plan, verdict)
+    for order, the_plan in orders(pool).items():
+        report(pool, f"order {order}, against champion", champions, the_plan, ours)
+        report(pool, f"order {order}, close pairs", close, the_plan, ours)
+    asyncio.run(online(pool))
 
 
 if __name__ == "__main__":

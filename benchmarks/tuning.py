@@ -87,7 +87,8 @@ async def measure(problem: Problem, programs: list[str], count: int, evaluations
         instances = evaluator.instances("train")
         rules = [await evaluator.evaluate(rule.source, "train", probe=False) for rule in problem.rules]
         name = problem.primary.name
-        the_plan = racing.plan(problem.primary, instances, [o.values[name] for o in rules if isinstance(o, Ok)])
+        values = [o.values[name] for o in rules if isinstance(o, Ok)]
+        the_plan = racing.plan(problem.primary, instances, values, tuning.ALPHA)
         rng = np.random.default_rng(1)
         cases: list[tuple[str, tuple[str, float]]] = []
         for good in programs:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluators import verdict
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Anticipative, Crashed, Failure, NonDeterministic, Ok, OutOfMemory, TimedOut
 from evaluators.processes import wire
@@ -63,7 +64,7 @@ class Resimulator(Evaluator):
 
     def _read(self, ended: Ended, count: int) -> list[Any] | Failure:
         if ended.fate == "timed out":
-            return self._timed_out()
+            return verdict.timed_out(self.limits)
         if ended.fate == "flooded" or ended.code != 0:
             return Crashed("audit", f"the worker ended with {ended.fate}, exit code {ended.code}")
         try:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from evaluators import verdict
 from evaluators.admission.policy import Rejection, admit
-from evaluators.compiler.compile import draft
-from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected, TimedOut
+from evaluators.outcome import Crashed, Failure, Infeasible, Outcome, Rejected
 from evaluators.processes import wire
 from evaluators.processes.channel import Talk
 from evaluators.processes.executor import Ended, Executor, ExecutorLost, MakeExecutor
@@ -25,14 +22,13 @@ from evaluators.racing import Race
 from evaluators.referee import Referee
 from evaluators.sandbox import seal
 from evaluators.sandbox.limits import Limits, available_cores
-from evaluators.scoring import examine, score, solve_procedure
+from evaluators.scoring import examine, solve_procedure
 from problems import registry
 from problems.problem import Instance, Problem
 
 _log = logging.getLogger(__name__)
 
 __all__ = ["Evaluator", "SandboxUnavailable", "solve_procedure"]
-
 
 Kind = TypeVar("Kind", bound="Evaluator")
 
@@ -102,9 +98,7 @@ class Evaluator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def start(self) -> None:
@@ -129,9 +123,8 @@ class Evaluator:
                 "to run programs without it, add --allow-weak-sandbox"
             ) from None
         if zygote.missing and self._zygote is None:
-            _log.warning(
-                "evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", ", ".join(zygote.missing)
-            )
+            layers = ", ".join(zygote.missing)
+            _log.warning("evolve: WEAK SANDBOX: programs run without %s (see: evolve doctor)", layers)
         self._zygote, self._layout = zygote, zygote.layout
 
     @property
@@ -253,7 +246,11 @@ class Evaluator:
 
     def _message(self, source: str) -> str:
         """What a worker is sent for a program."""
-        return draft(source, self.problem) if self._lowered and self.problem.hooks else source
+        if not self._lowered or not self.problem.hooks:
+            return source
+        from evaluators.compiler.compile import draft  # late: commands that evaluate nothing need no compiler
+
+        return draft(source, self.problem)
 
     async def _warm_up(self) -> None:
         """Have numba write the operations of a first program, while the zygote gets ready."""
@@ -285,7 +282,7 @@ class Evaluator:
                 return await zygote.run(message, split, probe=probe, mode="blocks", talk=race)
             except ExecutorLost as lost:
                 if lost.guilty:
-                    return self._timed_out()
+                    return verdict.timed_out(self.limits)
         return Crashed("run", "the zygote died twice while this program ran")
 
     async def _running(self) -> Executor:
@@ -298,60 +295,25 @@ class Evaluator:
                 await self.start()
             return self._zygote
 
-    def _died(self, ended: Ended) -> Failure:
-        """How a worker ended that gave no answer."""
-        if ended.fate == "timed out":
-            return self._timed_out()
-        if ended.fate == "flooded":
-            return Crashed("run", f"killed for answering more than {self.limits.result_bytes:,} bytes")
-        if ended.code < 0:
-            return Crashed("run", f"the worker died of {_signal_name(-ended.code)}")
-        return Crashed("run", f"the worker ended with exit code {ended.code} and no answer")
-
-    def _timed_out(self) -> TimedOut:
-        return TimedOut("run", f"killed after {self.limits.timeout_s:g} s of wall-clock time")
-
     def _judge(
         self, ended: Ended, instances: Sequence[Instance], asked_at_s: float, referee: Referee | None
     ) -> Outcome:
         """From how a worker ended and what it wrote to an outcome."""
         if ended.code < 0 or ended.fate != "exited":
-            return self._died(ended)
+            return verdict.of_death(ended, self.limits)
         raced = None if referee is None else referee.timed(asked_at_s, time.monotonic())
         if isinstance(raced, Failure) or (raced is not None and ended.code == 0):
             return raced
         answer = self._answer(ended, len(instances))
         if isinstance(answer, Failure):
             return answer
-        received_at_s = time.monotonic()
-        outcome = score(self.problem, instances, answer.solutions, answer.nanoseconds)
-        if not isinstance(outcome, Ok):
-            return outcome
-        cost = {
-            "seal_s": max(0.0, answer.sealed_at_s - asked_at_s),
-            "compile_s": answer.compile_s,
-            "run_s": answer.run_s,
-            "transfer_s": max(0.0, received_at_s - answer.sealed_at_s - answer.compile_s - answer.run_s),
-            "score_s": time.monotonic() - received_at_s,
-        }
-        return dataclasses.replace(outcome, fingerprint=answer.fingerprint, cost=cost, compiler=answer.compiler)
+        return verdict.of_answer(answer, self.problem, instances, asked_at_s)
 
     def _answer(self, ended: Ended, count: int) -> wire.Answer | Failure:
         """What a worker wrote, with one solution per instance."""
         if ended.code != 0 or ended.fate != "exited" or not ended.answer:
-            return self._died(ended)
-        try:
-            return wire.decode(ended.answer, self.problem.solution, self._layout, count)
-        except wire.BadAnswer as bad:
-            return Crashed("run", f"the worker's answer is malformed: {bad}")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} (the machine may be out of memory)" if number == signal.SIGKILL else name
+            return verdict.of_death(ended, self.limits)
+        return verdict.decoded(ended.answer, self.problem, self._layout, count)
 
 
 def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> None:

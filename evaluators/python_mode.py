@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import python_worker
+from evaluators import python_worker, verdict
 from evaluators.admission.python_policy import MODULES, admit_program
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import FAILURES, Crashed, Failure, Infeasible, Ok, Outcome, TimedOut
@@ -134,7 +134,11 @@ class PythonEvaluator(Evaluator):
             ended = await self._run(source, split, probe, talk=talk)
             if isinstance(ended, Failure):
                 return ended
-            failure = talk.failure or self._died(ended) if len(talk.solutions) < len(talk.instances) else None
+            failure = (
+                talk.failure or verdict.of_death(ended, self.limits)
+                if len(talk.solutions) < len(talk.instances)
+                else None
+            )
             if failure is not None:
                 return failure
             answered_at_s = time.monotonic()

@@ -30,6 +30,7 @@ from evaluators.racing import Plan, is_worse
 from evaluators.scoring import aggregate
 from problems.problem import Instance, Problem
 
+ALPHA = 0.05  # of races against the best values so far: with it the figures of docs/racing-and-tuning.md were taken
 _SESSION_S = 3600.0
 _LOOKS = slice(2, None, 3)  # of a plan's, those that are used: a simulation here costs little more than a look
 _MAX_DEATHS = 20  # of workers, on values that made a program hang

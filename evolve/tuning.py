@@ -109,7 +109,7 @@ async def tune(
             evaluator,
             source,
             GUIDE,
-            plan=racing.plan(problem.primary, instances, values),
+            plan=racing.plan(problem.primary, instances, values, tuning.ALPHA),
             simulations=evaluations * len(instances),
             optimiser=optimiser,
             seed=seed,

@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from evaluators import verdict
 from evaluators.admission import regions
 from evaluators.admission.language import Rejection
 from evaluators.evaluator import Evaluator
@@ -158,7 +159,7 @@ class ExternalEvaluator(Evaluator):
         if talk.fault:
             return Crashed("run", talk.fault)
         if talk.answer is None:
-            return self._died(ended)
+            return verdict.of_death(ended, self.limits)
         try:
             kind, value = frames.unpack(talk.answer)
         except frames.BadFrame as error:

@@ -63,9 +63,7 @@ def run(
     race: Annotated[
         bool | None, typer.Option("--race/--no-race", help="Drop what is clearly worse before all of train was run.")
     ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="How often a race may drop what is as good; default 0.05.")
-    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="How often a race may drop what is as good; default 0.1.")] = None,
     tuning: Annotated[
         int | None, typer.Option(help="Evaluations' worth of simulations for each tuning of constants; 0: none.")
     ] = None,
