@@ -18,10 +18,10 @@ from evaluators.compiler.compile import compile_hooks, simulator
 from problems import registry
 from problems._borrow import borrow
 from problems._jit import kernel
-from problems.serving import _prefix as prefix
-from problems.serving._eviction_data import Caching
-from problems.serving._eviction_suites import SCENARIOS, Traffic, draw_instance
-from problems.serving._prefix_state import BLOCK
+from problems.serving._eviction.data import Caching
+from problems.serving._eviction.suites import SCENARIOS, Traffic, draw_instance
+from problems.serving._prefix import store as prefix
+from problems.serving._prefix.state import BLOCK
 
 REPEATS = 5
 PROBLEM = registry.load("serving/prefix_eviction")

@@ -17,12 +17,12 @@ import numpy as np
 
 from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulator
 from problems import registry
-from problems.serving._batching_suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
-from problems.serving._cluster import on_hosts
-from problems.serving._engine_state import REQUEST
-from problems.serving._log import STEP
-from problems.serving._machine import Host, Serving, on_host
-from problems.serving._workloads import make_workload
+from problems.serving._batching.suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
+from problems.serving._cluster.data import on_hosts
+from problems.serving._server.log import STEP
+from problems.serving._server.machine import Host, Serving, on_host
+from problems.serving._server.state import REQUEST
+from problems.serving._workloads.workloads import make_workload
 
 REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")

@@ -1,6 +1,6 @@
 """Fit the workloads of problems/serving to slices of public traces, and print how well they agree.
 
-    python benchmarks/workloads.py fit [--data FOLDER]      mixtures, as they stand in _workloads_table.py
+    python benchmarks/workloads.py fit [--data FOLDER]      mixtures, as they stand in _workloads/table.py
     python benchmarks/workloads.py check [--data FOLDER]    the table of docs/workloads.md
 
 The slices are not part of this repository.
@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from problems.serving import _workloads
-from problems.serving._requests import Requests
-from problems.serving._workloads_mixtures import Mixture
+from problems.serving._server.requests import Requests
+from problems.serving._workloads import workloads as _workloads
+from problems.serving._workloads.mixtures import Mixture
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 ROUNDS = 80

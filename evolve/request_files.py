@@ -11,9 +11,9 @@ from evolve.errors import UserError
 from problems._hardware.devices import device
 from problems._hardware.models import model
 from problems.registry import unknown
-from problems.serving._requests import Requests
-from problems.serving._traces import read, trace_requests
-from problems.serving._workloads import WORKLOADS, make_workload
+from problems.serving._server.requests import Requests
+from problems.serving._traces.traces import read, trace_requests
+from problems.serving._workloads.workloads import WORKLOADS, make_workload
 
 COLUMNS = (
     "arrival_s",

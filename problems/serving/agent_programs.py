@@ -22,17 +22,17 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._engine import Timeline
-from problems.serving._programs import Agents, make_calls, make_instance
-from problems.serving._programs_claims import CLAIMS
-from problems.serving._programs_csv import FORMAT, read
-from problems.serving._programs_engine import agent_programs
-from problems.serving._programs_hidden import HIDDEN
-from problems.serving._programs_metrics import RAW_UNITS, lower_bounds, measure
-from problems.serving._programs_replay import verify
-from problems.serving._programs_rules import RULES
-from problems.serving._programs_suites import SPLITS, probes, suite
-from problems.serving._programs_views import Call, Context, Server
+from problems.serving._programs.claims import CLAIMS
+from problems.serving._programs.data import Agents, make_calls, make_instance
+from problems.serving._programs.engine import agent_programs
+from problems.serving._programs.hidden import HIDDEN
+from problems.serving._programs.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._programs.reader import FORMAT, read
+from problems.serving._programs.replay import verify
+from problems.serving._programs.rules import RULES
+from problems.serving._programs.suites import SPLITS, probes, suite
+from problems.serving._programs.views import Call, Context, Server
+from problems.serving._server.engine import Timeline
 
 __all__ = ["PROBLEM", "Agents", "Call", "Context", "Server", "Timeline", "make_calls", "make_instance"]
 

@@ -25,17 +25,17 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._batching_claims import CLAIMS
-from problems.serving._batching_hidden import HIDDEN
-from problems.serving._batching_rules import RULES
-from problems.serving._batching_suites import SPLITS, probes, suite
-from problems.serving._batching_trace import explain, narrate
-from problems.serving._engine import Timeline, continuous_batching
-from problems.serving._machine import Serving, make_instance
-from problems.serving._metrics import RAW_UNITS, lower_bounds, measure
-from problems.serving._replay import verify
-from problems.serving._trace_csv import FORMAT, read
-from problems.serving._views import Memory, Request, Server
+from problems.serving._batching.claims import CLAIMS
+from problems.serving._batching.hidden import HIDDEN
+from problems.serving._batching.rules import RULES
+from problems.serving._batching.suites import SPLITS, probes, suite
+from problems.serving._batching.trace import explain, narrate
+from problems.serving._server.engine import Timeline, continuous_batching
+from problems.serving._server.machine import Serving, make_instance
+from problems.serving._server.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._server.replay import verify
+from problems.serving._server.views import Memory, Request, Server
+from problems.serving._traces.reader import FORMAT, read
 
 __all__ = ["PROBLEM", "Memory", "Request", "Server", "Serving", "Timeline", "make_instance"]
 

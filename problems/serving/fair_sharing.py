@@ -21,18 +21,18 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._batching_hidden import HIDDEN
-from problems.serving._engine import Timeline
-from problems.serving._fair_claims import CLAIMS
-from problems.serving._fair_engine import fair_batching
-from problems.serving._fair_metrics import RAW_UNITS, lower_bounds, measure
-from problems.serving._fair_rules import RULES
-from problems.serving._fair_suites import SPLITS, on_host, probes, suite
-from problems.serving._fair_views import Client, Prefix, Service
-from problems.serving._machine import Serving, make_instance
-from problems.serving._replay import verify
-from problems.serving._trace_csv import FORMAT, read
-from problems.serving._views import Request
+from problems.serving._batching.hidden import HIDDEN
+from problems.serving._fair.claims import CLAIMS
+from problems.serving._fair.engine import fair_batching
+from problems.serving._fair.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._fair.rules import RULES
+from problems.serving._fair.suites import SPLITS, on_host, probes, suite
+from problems.serving._fair.views import Client, Prefix, Service
+from problems.serving._server.engine import Timeline
+from problems.serving._server.machine import Serving, make_instance
+from problems.serving._server.replay import verify
+from problems.serving._server.views import Request
+from problems.serving._traces.reader import FORMAT, read
 
 __all__ = ["PROBLEM", "Client", "Prefix", "Request", "Service", "Serving", "Timeline", "make_instance"]
 

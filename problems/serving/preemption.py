@@ -27,18 +27,18 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._batching_hidden import HIDDEN
-from problems.serving._engine import Timeline
-from problems.serving._machine import Serving, make_instance
-from problems.serving._preemption_claims import CLAIMS
-from problems.serving._preemption_engine import preemptive_batching
-from problems.serving._preemption_metrics import RAW_UNITS, lower_bounds, measure
-from problems.serving._preemption_rules import RULES
-from problems.serving._preemption_suites import SPLITS, on_host, probes, suite
-from problems.serving._preemption_views import Cache, Step
-from problems.serving._replay import verify
-from problems.serving._trace_csv import FORMAT, read
-from problems.serving._views import Request, Server
+from problems.serving._batching.hidden import HIDDEN
+from problems.serving._preemption.claims import CLAIMS
+from problems.serving._preemption.engine import preemptive_batching
+from problems.serving._preemption.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._preemption.rules import RULES
+from problems.serving._preemption.suites import SPLITS, on_host, probes, suite
+from problems.serving._preemption.views import Cache, Step
+from problems.serving._server.engine import Timeline
+from problems.serving._server.machine import Serving, make_instance
+from problems.serving._server.replay import verify
+from problems.serving._server.views import Request, Server
+from problems.serving._traces.reader import FORMAT, read
 
 __all__ = ["PROBLEM", "Cache", "Request", "Server", "Serving", "Step", "Timeline", "make_instance"]
 

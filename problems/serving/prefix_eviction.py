@@ -22,16 +22,16 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._eviction_claims import CLAIMS
-from problems.serving._eviction_csv import FORMAT, read
-from problems.serving._eviction_data import Caching, make_instance
-from problems.serving._eviction_engine import Cached, prefix_caching
-from problems.serving._eviction_hidden import HIDDEN
-from problems.serving._eviction_replay import RAW_UNITS, lower_bounds, measure, verify
-from problems.serving._eviction_rules import BASELINES
-from problems.serving._eviction_suites import SPLITS, probes, suite
-from problems.serving._eviction_trace import explain, narrate
-from problems.serving._eviction_views import Block, Cache
+from problems.serving._eviction.claims import CLAIMS
+from problems.serving._eviction.data import Caching, make_instance
+from problems.serving._eviction.engine import Cached, prefix_caching
+from problems.serving._eviction.hidden import HIDDEN
+from problems.serving._eviction.reader import FORMAT, read
+from problems.serving._eviction.replay import RAW_UNITS, lower_bounds, measure, verify
+from problems.serving._eviction.rules import BASELINES
+from problems.serving._eviction.suites import SPLITS, probes, suite
+from problems.serving._eviction.trace import explain, narrate
+from problems.serving._eviction.views import Block, Cache
 
 __all__ = ["PROBLEM", "Block", "Cache", "Cached", "Caching", "make_instance"]
 

@@ -21,17 +21,17 @@ from __future__ import annotations
 from functools import partial
 
 from problems.problem import Hook, Objective, Problem
-from problems.serving._cluster import Cluster, make_cluster
-from problems.serving._cluster_engine import Routing
-from problems.serving._cluster_engine import request_routing as simulate
-from problems.serving._cluster_replay import verify
-from problems.serving._cluster_views import Instance, Request
-from problems.serving._routing_claims import CLAIMS
-from problems.serving._routing_csv import FORMAT, read
-from problems.serving._routing_hidden import HIDDEN
-from problems.serving._routing_metrics import RAW_UNITS, lower_bounds, measure
-from problems.serving._routing_rules import RULES
-from problems.serving._routing_suites import SPLITS, probes, suite
+from problems.serving._cluster.data import Cluster, make_cluster
+from problems.serving._cluster.engine import Routing
+from problems.serving._cluster.engine import request_routing as simulate
+from problems.serving._cluster.replay import verify
+from problems.serving._cluster.views import Instance, Request
+from problems.serving._routing.claims import CLAIMS
+from problems.serving._routing.hidden import HIDDEN
+from problems.serving._routing.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._routing.reader import FORMAT, read
+from problems.serving._routing.rules import RULES
+from problems.serving._routing.suites import SPLITS, probes, suite
 
 __all__ = ["PROBLEM", "Cluster", "Instance", "Request", "Routing", "make_cluster"]
 

@@ -12,11 +12,11 @@ from numba import types
 from servers import limits
 from simulate import THETA, _compiled, _signature
 
-from problems.serving import _cluster_engine
-from problems.serving._cluster import NEVER_PATIENT, Cluster
-from problems.serving._cluster_engine import Routing
-from problems.serving._cluster_views import Instance, Request
-from problems.serving._machine import Limits
+from problems.serving._cluster import engine as _cluster_engine
+from problems.serving._cluster.data import NEVER_PATIENT, Cluster
+from problems.serving._cluster.engine import Routing
+from problems.serving._cluster.views import Instance, Request
+from problems.serving._server.machine import Limits
 
 
 def small(**given: Any) -> Limits:

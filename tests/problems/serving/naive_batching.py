@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from problems._hardware.step_cost import StepCost, step_seconds
-from problems.serving._requests import Requests
-from problems.serving._views import Memory, Request, Server
+from problems.serving._server.requests import Requests
+from problems.serving._server.views import Memory, Request, Server
 
 
 @dataclass

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from problems._hardware.step_cost import step_seconds
-from problems.serving._cluster import Group, Router
-from problems.serving._cluster_router import scramble
-from problems.serving._cluster_views import Instance, Request
-from problems.serving._requests import Requests
+from problems.serving._cluster.data import Group, Router
+from problems.serving._cluster.router import scramble
+from problems.serving._cluster.views import Instance, Request
+from problems.serving._server.requests import Requests
 
 # Of what happens at the same time, in this order.
 STEP_ENDS, COMES, REPORT, ROUTED, STEP_BEGINS = range(5)

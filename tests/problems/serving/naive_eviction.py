@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from problems._hardware.step_cost import COARSE, StepCost, step_seconds
-from problems.serving._eviction_data import BLOCK_TOKENS, BLOCKS, NEVER_S, Caching
-from problems.serving._eviction_views import Block, Cache
+from problems.serving._eviction.data import BLOCK_TOKENS, BLOCKS, NEVER_S, Caching
+from problems.serving._eviction.views import Block, Cache
 
 
 @dataclass

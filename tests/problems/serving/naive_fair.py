@@ -8,8 +8,8 @@ from typing import Any
 from naive_batching import Job, NaiveServer
 
 from problems._hardware.step_cost import StepCost
-from problems.serving._fair_views import Client, Prefix, Service
-from problems.serving._requests import Requests
+from problems.serving._fair.views import Client, Prefix, Service
+from problems.serving._server.requests import Requests
 
 
 class NaiveFair(NaiveServer):

@@ -11,8 +11,8 @@ from typing import Any
 from naive_batching import Job, NaiveServer
 
 from problems._hardware.step_cost import StepCost, step_seconds
-from problems.serving._preemption_views import Cache, Step
-from problems.serving._requests import Requests
+from problems.serving._preemption.views import Cache, Step
+from problems.serving._server.requests import Requests
 
 
 @dataclass

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from problems._hardware.step_cost import StepCost, step_seconds
-from problems.serving._programs import Calls, edges_of
-from problems.serving._programs_views import Call, Context, Server
+from problems.serving._programs.data import Calls, edges_of
+from problems.serving._programs.views import Call, Context, Server
 
 
 @dataclass(eq=False)

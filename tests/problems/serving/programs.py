@@ -11,10 +11,10 @@ import numpy as np
 from numba import types
 from simulate import THETA, _compiled, _signature
 
-from problems.serving import _programs_engine
-from problems.serving._engine import Timeline
-from problems.serving._programs import Agents, Calls, make_calls
-from problems.serving._programs_views import Call, Context, Server
+from problems.serving._programs import engine as _programs_engine
+from problems.serving._programs.data import Agents, Calls, make_calls
+from problems.serving._programs.views import Call, Context, Server
+from problems.serving._server.engine import Timeline
 
 HOOKS = ((Call, Server), (Context, Server), (Context, Server))
 

@@ -12,11 +12,11 @@ from numba import types
 from simulate import THETA, _compiled, _signature
 
 from problems._hardware.step_cost import StepCost
-from problems.serving import _engine
-from problems.serving._engine import Timeline
-from problems.serving._machine import Limits, Serving
-from problems.serving._requests import Requests, make_requests
-from problems.serving._views import Memory, Request, Server
+from problems.serving._server import engine as _engine
+from problems.serving._server.engine import Timeline
+from problems.serving._server.machine import Limits, Serving
+from problems.serving._server.requests import Requests, make_requests
+from problems.serving._server.views import Memory, Request, Server
 
 HOOKS = ((Request, Server), (Request, Server, Memory), (Server,), (Request, Server))
 

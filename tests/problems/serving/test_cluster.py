@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from naive_cluster import NaiveCluster
 from servers import draw_requests, linear_cost
 
-from problems.serving._cluster import Group, Router, make_cluster
-from problems.serving._cluster_replay import verify
-from problems.serving._cluster_views import Instance, Request
-from problems.serving._requests import Requests, make_requests
+from problems.serving._cluster.data import Group, Router, make_cluster
+from problems.serving._cluster.replay import verify
+from problems.serving._cluster.views import Instance, Request
+from problems.serving._server.requests import Requests, make_requests
 
 SLOW = linear_cost(step=0.01, token=0.003, pair=1e-4, context=1e-4, sequence=0.001)
 FAST = linear_cost(step=0.004, token=0.001, pair=5e-5, context=2e-5, sequence=0.001)

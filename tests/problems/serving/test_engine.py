@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from naive_batching import NaiveServer
 from servers import draw_requests, limits, linear_cost, serve
 
-from problems.serving._log import ADMIT, EVICT, about, step_entry
-from problems.serving._machine import make_instance
-from problems.serving._requests import make_requests
-from problems.serving._views import Memory, Request, Server
+from problems.serving._server.log import ADMIT, EVICT, about, step_entry
+from problems.serving._server.machine import make_instance
+from problems.serving._server.requests import make_requests
+from problems.serving._server.views import Memory, Request, Server
 
 
 # Rules made of numbers: theta says how much each quantity counts, so that one compilation serves for all.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from problems.problem import BadInstance
-from problems.serving._eviction_csv import read
-from problems.serving._eviction_data import BLOCK_TOKENS, BLOCKS, NEVER_S
+from problems.serving._eviction.data import BLOCK_TOKENS, BLOCKS, NEVER_S
+from problems.serving._eviction.reader import read
 
 SERVER = "# device=A100-80 model=Llama-3.1-8B tp=2 blocks=7 block_tokens=16\n"
 GOOD = "arrival_s,prompt_tokens,blocks,session,kind,next_s\n0,40,5 6 7,a,0,\n1.5,33,5 6,b,1,2.5\n2,16,5,a,2,\n"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from problems.serving._eviction_data import NEVER_S
-from problems.serving._eviction_suites import SCENARIOS, chat, draw_instance, mixed, suite
-from problems.serving._eviction_suites import Traffic as SuiteTraffic
-from problems.serving._eviction_workloads import Calls, Predictor, Teams, calls_of, prompts_of, team_calls
-from problems.serving._workloads import make_workload
+from problems.serving._eviction.data import NEVER_S
+from problems.serving._eviction.suites import SCENARIOS, chat, draw_instance, mixed, suite
+from problems.serving._eviction.suites import Traffic as SuiteTraffic
+from problems.serving._eviction.workloads import Calls, Predictor, Teams, calls_of, prompts_of, team_calls
+from problems.serving._workloads.workloads import make_workload
 from problems.serving.prefix_eviction import PROBLEM
 
 

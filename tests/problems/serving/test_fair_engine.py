@@ -12,12 +12,12 @@ from simulate import simulate
 from test_engine import COST
 
 from problems.problem import NonFiniteScore
-from problems.serving._fair_metrics import vtc_bound
-from problems.serving._fair_views import Client, Prefix, Service
-from problems.serving._machine import make_instance
-from problems.serving._replay import replay, verify
-from problems.serving._requests import Requests, make_requests
-from problems.serving._views import Request
+from problems.serving._fair.metrics import vtc_bound
+from problems.serving._fair.views import Client, Prefix, Service
+from problems.serving._server.machine import make_instance
+from problems.serving._server.replay import replay, verify
+from problems.serving._server.requests import Requests, make_requests
+from problems.serving._server.views import Request
 from problems.serving.fair_sharing import PROBLEM
 
 

@@ -11,7 +11,7 @@ import pytest
 from servers import PLAIN, changed, fcfs, if_it_fits, latest, limits, linear_cost, serve
 
 from problems._hardware.step_cost import StepCost, kv_capacity_tokens, step_cost
-from problems.serving._batching_rules import (
+from problems.serving._batching.rules import (
     arrival,
     budget_512,
     budget_2048,
@@ -19,12 +19,12 @@ from problems.serving._batching_rules import (
     prompts_alone,
     shortest,
 )
-from problems.serving._batching_suites import SCENARIOS, Scenario, Traffic, draw
-from problems.serving._engine import Timeline
-from problems.serving._machine import Host, Limits, Serving, make_instance, on_host
-from problems.serving._metrics import alone, measure
-from problems.serving._requests import make_requests
-from problems.serving._views import Memory, Request, Server
+from problems.serving._batching.suites import SCENARIOS, Scenario, Traffic, draw
+from problems.serving._server.engine import Timeline
+from problems.serving._server.machine import Host, Limits, Serving, make_instance, on_host
+from problems.serving._server.metrics import alone, measure
+from problems.serving._server.requests import make_requests
+from problems.serving._server.views import Memory, Request, Server
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data/llm"
 CHAT_A100 = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 1.0)

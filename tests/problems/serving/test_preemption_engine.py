@@ -12,12 +12,12 @@ from simulate import simulate
 from test_engine import COST, chunk, order
 
 from problems.problem import Infeasible, NonFiniteScore
-from problems.serving._log import ADMIT, CUT, EVICT, RANK, RESUME, SWAP, about, more, step_entry
-from problems.serving._machine import make_instance
-from problems.serving._preemption_views import Cache, Step
-from problems.serving._replay import replay, verify
-from problems.serving._requests import make_requests
-from problems.serving._views import Request, Server
+from problems.serving._preemption.views import Cache, Step
+from problems.serving._server.log import ADMIT, CUT, EVICT, RANK, RESUME, SWAP, about, more, step_entry
+from problems.serving._server.machine import make_instance
+from problems.serving._server.replay import replay, verify
+from problems.serving._server.requests import make_requests
+from problems.serving._server.views import Request, Server
 from problems.serving.preemption import PROBLEM
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from naive_prefix import NaivePrefixCache, Seen
 
 from problems._jit import kernel
-from problems.serving import _prefix as prefix
-from problems.serving._prefix import NOBODY, Store, open_store
+from problems.serving._prefix import store as prefix
+from problems.serving._prefix.store import NOBODY, Store, open_store
 
 
 # Steps that are inlined into simulators have no entry of their own for Python.

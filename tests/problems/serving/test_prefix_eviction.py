@@ -9,11 +9,11 @@ from simulate import simulate
 from trees import COST, draw, instance, solve
 
 from problems.problem import Infeasible
-from problems.serving._eviction_bound import farthest_next_use
-from problems.serving._eviction_data import Caching
-from problems.serving._eviction_replay import replay
-from problems.serving._eviction_trace import explain, narrate
-from problems.serving._eviction_views import Block, Cache
+from problems.serving._eviction.bound import farthest_next_use
+from problems.serving._eviction.data import Caching
+from problems.serving._eviction.replay import replay
+from problems.serving._eviction.trace import explain, narrate
+from problems.serving._eviction.views import Block, Cache
 from problems.serving.prefix_eviction import PROBLEM
 
 RULES = {rule.name: rule.hooks["evict"] for rule in PROBLEM.rules}

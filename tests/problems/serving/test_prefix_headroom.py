@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from trees import solve
 
-from problems.serving._eviction_bound import farthest_next_use, next_uses
-from problems.serving._eviction_csv import read
-from problems.serving._eviction_data import BLOCKS, Caching
-from problems.serving._eviction_replay import replay
+from problems.serving._eviction.bound import farthest_next_use, next_uses
+from problems.serving._eviction.data import BLOCKS, Caching
+from problems.serving._eviction.reader import read
+from problems.serving._eviction.replay import replay
 from problems.serving.prefix_eviction import PROBLEM
 
 DATA = Path(__file__).parents[4] / "shared/data/llm"

@@ -8,10 +8,10 @@ from programs import draw_programs
 from servers import limits, linear_cost
 
 from problems.problem import BadInstance
-from problems.serving._programs import edges_of, link, make_calls, make_instance
-from problems.serving._programs_csv import read
-from problems.serving._programs_metrics import calls_alone
-from problems.serving._programs_suites import SCENARIOS, Traffic, draw
+from problems.serving._programs.data import edges_of, link, make_calls, make_instance
+from problems.serving._programs.metrics import calls_alone
+from problems.serving._programs.reader import read
+from problems.serving._programs.suites import SCENARIOS, Traffic, draw
 
 GOOD = {"program": [0, 0, 1], "prompt_tokens": [4, 9, 4], "output_tokens": [2, 2, 2]}
 

@@ -8,9 +8,9 @@ from naive_programs import NaivePrograms
 from programs import PLAIN, chain, draw_programs, first_come, least_recent, run
 from servers import limits, linear_cost
 
-from problems.serving._log import ADMIT, EVICT, KEEP, about, keep_entry, step_entry
-from problems.serving._programs import make_calls, make_instance
-from problems.serving._programs_views import Call, Context, Server
+from problems.serving._programs.data import make_calls, make_instance
+from problems.serving._programs.views import Call, Context, Server
+from problems.serving._server.log import ADMIT, EVICT, KEEP, about, keep_entry, step_entry
 
 COST = linear_cost(step=0.01, token=0.003, pair=1e-4, context=1e-4, sequence=0.001)
 

@@ -9,9 +9,9 @@ from servers import limits, linear_cost
 from test_programs_engine import COST, RULES
 
 from problems.problem import Infeasible
-from problems.serving._log import ADMIT, EVICT, about, keep_entry, step_entry
-from problems.serving._programs import make_calls, make_instance
-from problems.serving._programs_replay import replay, verify
+from problems.serving._programs.data import make_calls, make_instance
+from problems.serving._programs.replay import replay, verify
+from problems.serving._server.log import ADMIT, EVICT, about, keep_entry, step_entry
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,10 +8,10 @@ from servers import draw_requests, limits, linear_cost, serve
 from test_engine import COST, RULES
 
 from problems.problem import Infeasible
-from problems.serving._log import ADMIT, EVICT, WAIT, about, step_entry
-from problems.serving._machine import make_instance
-from problems.serving._replay import replay, verify
-from problems.serving._requests import make_requests
+from problems.serving._server.log import ADMIT, EVICT, WAIT, about, step_entry
+from problems.serving._server.machine import make_instance
+from problems.serving._server.replay import replay, verify
+from problems.serving._server.requests import make_requests
 
 
 @settings(max_examples=100, deadline=None)

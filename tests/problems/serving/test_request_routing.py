@@ -9,13 +9,13 @@ from clusters import serve_cluster, small
 from servers import draw_requests, linear_cost
 
 from problems.problem import BadInstance, Infeasible, NonFiniteScore
-from problems.serving._cluster import DECODE, Cluster, Group, Router, make_cluster
-from problems.serving._cluster_paths import block_paths
-from problems.serving._cluster_replay import verify
-from problems.serving._cluster_views import Instance, Request
-from problems.serving._requests import make_requests
-from problems.serving._routing_claims import CLAIMS
-from problems.serving._routing_metrics import measure, repeated_tokens
+from problems.serving._cluster.data import DECODE, Cluster, Group, Router, make_cluster
+from problems.serving._cluster.paths import block_paths
+from problems.serving._cluster.replay import verify
+from problems.serving._cluster.views import Instance, Request
+from problems.serving._routing.claims import CLAIMS
+from problems.serving._routing.metrics import measure, repeated_tokens
+from problems.serving._server.requests import make_requests
 from problems.serving.request_routing import PROBLEM
 
 AT_ONCE = Router(period_s=0.5, delay_s=0.0, deciding_s=0.0)

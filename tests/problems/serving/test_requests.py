@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from problems.serving._requests import NONE, make_requests
+from problems.serving._server.requests import NONE, make_requests
 
 GOOD = {
     "arrival_s": [0.0, 1.0],

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from problems.problem import BadInstance
-from problems.serving._machine import BLOCK_TOKENS, BLOCKS
-from problems.serving._trace_csv import read
+from problems.serving._server.machine import BLOCK_TOKENS, BLOCKS
+from problems.serving._traces.reader import read
 
 GOOD = "arrival_s,prompt_tokens,output_tokens\n0,100,10\n1.5,20,3\n"
 

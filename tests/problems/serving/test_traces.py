@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from problems.problem import BadInstance
-from problems.serving._requests import NONE
-from problems.serving._traces import read, trace_requests
+from problems.serving._server.requests import NONE
+from problems.serving._traces.traces import read, trace_requests
 
 DATA = Path(__file__).parents[4] / "shared/data/llm"
 AZURE_2023 = """TIMESTAMP,ContextTokens,GeneratedTokens

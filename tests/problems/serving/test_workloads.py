@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from problems.serving import _workloads
-from problems.serving._requests import NONE
-from problems.serving._workloads import WORKLOADS, Workload, make_workload
-from problems.serving._workloads_arrivals import Arrivals, arrival_times
-from problems.serving._workloads_mixtures import Mixture, log_normal
-from problems.serving._workloads_predictors import KINDS, predict
+from problems.serving._server.requests import NONE
+from problems.serving._workloads import workloads as _workloads
+from problems.serving._workloads.arrivals import Arrivals, arrival_times
+from problems.serving._workloads.mixtures import Mixture, log_normal
+from problems.serving._workloads.predictors import KINDS, predict
+from problems.serving._workloads.workloads import WORKLOADS, Workload, make_workload
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared/data"

@@ -9,8 +9,8 @@ from servers import linear_cost
 from simulate import simulate
 
 from problems._hardware.step_cost import StepCost
-from problems.serving._eviction_data import Caching, Prompts, make_instance
-from problems.serving._eviction_engine import Cached
+from problems.serving._eviction.data import Caching, Prompts, make_instance
+from problems.serving._eviction.engine import Cached
 from problems.serving.prefix_eviction import PROBLEM
 
 COST = linear_cost(step=0.01, token=0.003, pair=1e-5)

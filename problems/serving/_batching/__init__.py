@@ -1,0 +1,1 @@
+"""What serving/continuous_batching is made of."""

@@ -1,0 +1,1 @@
+"""What serving/prefix_eviction is made of."""

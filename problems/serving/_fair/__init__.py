@@ -1,0 +1,1 @@
+"""What serving/fair_sharing is made of."""

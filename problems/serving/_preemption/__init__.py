@@ -1,0 +1,1 @@
+"""What serving/preemption is made of."""

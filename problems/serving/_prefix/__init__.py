@@ -1,0 +1,1 @@
+"""Blocks of KV cache that requests with equal prefixes share."""

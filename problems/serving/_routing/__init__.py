@@ -1,0 +1,1 @@
+"""What serving/request_routing is made of."""

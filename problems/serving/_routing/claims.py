@@ -1,0 +1,103 @@
+"""What papers claim of the rules of serving/request_routing, and our experiments.
+
+Each experiment has fixed seeds and takes seconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from problems.claims import Claim, Solve
+from problems.problem import Baseline
+from problems.serving._routing.rules import RULES
+from problems.serving._routing.suites import SCENARIOS, Scenario, Traffic, make
+
+BY_NAME = {rule.name: rule for rule in RULES}
+LONG = SCENARIOS["a100-long"]
+MIXED = SCENARIOS["mixed-sql"]
+
+
+def _ttft_s(solve: Solve, rule: Baseline, scenario: Scenario, load: float, seed: int) -> np.ndarray:
+    data = make(scenario, load, Traffic(), seed)
+    return np.asarray(solve(rule, data).first_token_s - data.requests.arrival_s)
+
+
+def _capacity(solve: Solve, rule: str) -> float:
+    """Highest load at which nine of ten first tokens come within 5 s, by bisection, within 2 %."""
+    low, high = 0.05, 4.0
+    while high / low > 1.02:
+        load = float(np.sqrt(low * high))
+        kept = np.mean([np.mean(_ttft_s(solve, BY_NAME[rule], LONG, load, seed) <= 5.0) for seed in (1, 2)])
+        low, high = (load, high) if kept >= 0.9 else (low, load)
+    return low
+
+
+def _dual_map(solve: Solve) -> float:
+    return _capacity(solve, "dual_map") / max(_capacity(solve, "prefix_hash"), _capacity(solve, "least_requests"))
+
+
+def _tail(solve: Solve) -> float:
+    """P99 of round robin over that of the freest."""
+    tails = [
+        np.mean([np.quantile(_ttft_s(solve, BY_NAME[rule], LONG, 0.8, seed), 0.99) for seed in (1, 2, 3)])
+        for rule in ("round_robin", "llumnix")
+    ]
+    return float(tails[0] / tails[1])
+
+
+def _deadline(solve: Solve) -> float:
+    """Latency within which 95 % end: round robin over the alpha rule."""
+    ends = []
+    for rule in ("round_robin", "hexgen"):
+        found = []
+        for seed in (1, 2, 3):
+            data = make(MIXED, 0.25, Traffic(), seed)
+            found.append(np.quantile(solve(BY_NAME[rule], data).finish_s - data.requests.arrival_s, 0.95))
+        ends.append(np.mean(found))
+    return float(ends[0] / ends[1])
+
+
+CLAIMS = (
+    Claim(
+        "DualMap (2026)",
+        "two hashes with a switch to load over the better of pure affinity and pure balance: capacity at equal TTFT",
+        "up to 2.25x",
+        2.25,
+        2.25,
+        setting="Llama-3.1-8B on 8 A100, conversations as in Mooncake's trace, 90 % of first tokens within 5 s",
+        experiment=_dual_map,
+        why="theirs is the best of several traces, and migrates requests from hot servers besides",
+    ),
+    Claim(
+        "Llumnix (2024)",
+        "dispatch to the freest server over round robin: P99 time to first token",
+        "10x lower",
+        10.0,
+        10.0,
+        setting="as above at 80 % load; dispatch alone, theirs with live migration",
+        experiment=_tail,
+        why="the tail here is the longest prompt's own prefill, which no dispatch shortens; migration is not modelled",
+    ),
+    Claim(
+        "HexGen-Text2SQL (2025)",
+        "alpha rule over round robin on unequal GPUs: deadline that 95 % meet",
+        "1.41x tighter",
+        1.41,
+        1.41,
+        setting="text-to-SQL calls on one H100, one A100 and four A10, 8B model, 25 % load; calls, not whole queries",
+        experiment=_deadline,
+        why="an A10 is eight times slower than an H100; the paper's GPUs differ by less, and it also reorders queues",
+    ),
+    Claim(
+        "Llumnix (2024)",
+        "live migration and automatic scaling: cost at equal tail latency",
+        "36 % lower",
+        why="the fleet is fixed here, and requests stay where they were sent",
+    ),
+    Claim(
+        "DualMap (2026)",
+        "migration from hotspots, and a dual ring for scaling",
+        "part of the design; no figure taken",
+        why="requests stay where they were sent, and no server comes or goes",
+    ),
+)

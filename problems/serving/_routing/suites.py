@@ -1,0 +1,187 @@
+"""Instances of serving/request_routing: fleets, workloads and load, drawn from fixed seeds.
+
+Long conversations are those fitted to Mooncake's trace, chats of tenants and text-to-SQL workflows those of
+docs/workloads.md, cut to what the servers can hold. People and tools answer five times as fast as there, so that
+conversations come back within the few minutes that a thousand requests take.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from problems.problem import Instance
+from problems.serving._cluster.data import Cluster, on_hosts
+from problems.serving._server.machine import Host
+from problems.serving._server.requests import Requests, make_requests
+from problems.serving._workloads.workloads import WORKLOADS, Workload, make_workload
+
+
+class Scenario(NamedTuple):
+    """Servers, what comes to them, and how many requests a second are about all that they can serve."""
+
+    hosts: tuple[tuple[Host, int], ...]
+    workload: str
+    saturation_per_s: float
+    longest_prompt: int
+    cache_tokens: int
+    ttft_slo_s: float
+    tpot_slo_s: float
+
+
+def _long(device: str, model: str, saturation_per_s: float) -> Scenario:
+    hosts = ((Host(device, model, max_output=2000), 8),)
+    return Scenario(hosts, "mooncake-conversation", saturation_per_s, 60_000, 512, 5.0, 0.1)
+
+
+def _chat(device: str, model: str, saturation_per_s: float) -> Scenario:
+    return Scenario(((Host(device, model), 8),), "tenants", saturation_per_s, 8_000, 64, 1.0, 0.1)
+
+
+def _sql(model: str, saturation_per_s: float, **servers: int) -> Scenario:
+    hosts = tuple((Host(device, model), count) for device, count in servers.items())
+    return Scenario(hosts, "text-to-sql", saturation_per_s, 16_000, 64, 2.0, 0.1)
+
+
+SCENARIOS = {
+    "a100-long": _long("A100-80", "Llama-3.1-8B", 6.2),
+    "a10-chat": _chat("A10", "Llama-3.1-8B", 13.5),
+    "mixed-sql": _sql("Llama-3.1-8B", 48.0, **{"H100": 1, "A100-80": 1, "A10": 4}),
+}
+OTHER_GPUS = {
+    "h100-long": _long("H100", "Llama-3.1-8B", 18.0),
+    "l40s-chat": _chat("L40S", "Llama-3.1-8B", 85.0),
+    "4090-a100-sql": _sql("Llama-3.1-8B", 33.0, **{"A100-80": 2, "RTX-4090": 4}),
+}
+OTHER_MODELS = {
+    "a100-7b-long": _long("A100-80", "Qwen2.5-7B", 8.8),
+    "a100-32b-chat": _chat("A100-80", "Qwen2.5-32B", 9.5),
+    "h100-a100-32b-sql": _sql("Qwen2.5-32B", 9.0, **{"H100": 2, "A100-80": 4}),
+}
+LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
+HASTE = 0.2  # pauses over those of the workloads
+PATIENCE_S = 600.0  # after the last arrival nothing starts
+
+
+class Traffic(NamedTuple):
+    """What a suite does to all its scenarios."""
+
+    size: int = 1000  # requests of an instance
+    load_factor: float = 1.0
+    predictor_spread: float = 0.5  # standard deviation of the logarithm of predicted over true output
+    burst: float = 1.0  # factor on the coefficient of variation of gaps between sessions
+
+
+def sooner(workload: Workload) -> Workload:
+    """The workload with shorter pauses between the requests of a conversation."""
+    if workload.conversation is None:
+        return workload
+    pause = workload.conversation.pause
+    medians = tuple(tuple(HASTE * median for median in row) for row in pause.medians)
+    low, high = (tuple(HASTE * bound for bound in bounds) for bounds in (pause.low, pause.high))
+    pause = pause._replace(medians=medians, low=low, high=high)
+    return workload._replace(conversation=workload.conversation._replace(pause=pause))
+
+
+def draw(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Requests:
+    """Requests of one instance."""
+    workload = sooner(WORKLOADS[scenario.workload])
+    requests = make_workload(
+        workload,
+        traffic.size,
+        seed,
+        predictor=("log-normal", traffic.predictor_spread),
+        rate_per_s=load * traffic.load_factor * scenario.saturation_per_s,
+        cv=traffic.burst * workload.arrivals.cv,
+    )
+    most = min(host.max_output for host, _ in scenario.hosts)
+    prompt = np.minimum(requests.prompt_tokens, scenario.longest_prompt)
+    rng = np.random.default_rng(seed)
+    interactive = rng.random(traffic.size) < 2 / 3
+    columns = requests._asdict() | {
+        "prompt_tokens": prompt,
+        "output_tokens": np.minimum(requests.output_tokens, most),
+        "predicted_output": np.clip(requests.predicted_output, 1.0, most),
+        "session_tokens": np.minimum(requests.session_tokens, prompt),
+        "prefix_tokens": np.minimum(requests.prefix_tokens, prompt),
+        "priority": np.where(interactive, 0, 1),
+        "ttft_slo_s": np.where(interactive, scenario.ttft_slo_s, 5 * scenario.ttft_slo_s),
+        "tpot_slo_s": np.where(interactive, scenario.tpot_slo_s, 3 * scenario.tpot_slo_s),
+    }
+    return make_requests(**columns)
+
+
+def _seed(*key: object) -> int:
+    return zlib.crc32(repr(key).encode())
+
+
+def make(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Cluster:
+    """An instance of a scenario."""
+    requests = draw(scenario, load, traffic, seed)
+    horizon_s = float(requests.arrival_s[-1]) + PATIENCE_S
+    return on_hosts(requests, scenario.hosts, horizon_s, cache_tokens=scenario.cache_tokens)
+
+
+def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
+    data = make(scenario, load, traffic, _seed("routing", suite, name, load, traffic.load_factor))
+    return Instance(f"{suite}-{name}-{round(100 * load * traffic.load_factor)}", name, data)
+
+
+@cache
+def suite(name: str) -> tuple[Instance, ...]:
+    """Instances of a split."""
+    scenarios, traffic = SCENARIOS, Traffic()
+    if name == "shift-load":
+        return tuple(
+            _instance(name, group, scenario, load, Traffic(load_factor=factor))
+            for group, scenario in scenarios.items()
+            for load, factor in ((0.6, 0.7), (0.8, 0.7), (0.95, 1.3), (1.1, 1.3))
+        )
+    if name == "shift-gpu":
+        scenarios = OTHER_GPUS
+    elif name == "shift-model":
+        scenarios = OTHER_MODELS
+    elif name == "shift-predictor":
+        traffic = Traffic(predictor_spread=1.0)
+    elif name == "shift-burst":
+        traffic = Traffic(burst=2.0)
+    elif name == "test":
+        traffic = Traffic(size=2000)
+    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in LOADS)
+
+
+SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")
+
+
+@cache
+def probes() -> tuple[Instance, ...]:
+    """Twelve small instances that soon run out of memory."""
+    return tuple(Instance(f"probe-{k}", "probe", _probe(k)) for k in range(12))
+
+
+def _probe(k: int) -> Cluster:
+    rng, n = np.random.default_rng(_seed("routing", "probe", k)), 16
+    gaps = rng.exponential(0.05, n)
+    prompt, output = rng.integers(16, 700, n), rng.integers(2, 65, n)
+    # The first two requests never meet, and fare differently.
+    prompt[:2], output[:2], gaps[1] = (200, 500), (8, 12), 3.0
+    prefix = rng.integers(-1, 2, n)
+    shared = np.where(prefix >= 0, np.minimum(96, prompt), 0)
+    requests = make_requests(
+        np.cumsum(gaps),
+        prompt,
+        output,
+        np.clip(output * np.exp(0.5 * rng.standard_normal(n)), 1.0, 64.0),
+        prefix=prefix,
+        prefix_tokens=shared,
+        session=rng.integers(-1, 5, n),
+        session_tokens=np.maximum(shared, (prompt * rng.random(n)).astype(np.int64)),
+        priority=rng.integers(0, 2, n),
+        ttft_slo_s=1.0,
+        tpot_slo_s=0.1,
+    )
+    fast, slow = (Host(device, "Llama-3.1-8B", share=0.06, max_output=64) for device in ("A10", "L4"))
+    return on_hosts(requests, ((fast, 2), (slow, 1)), float(requests.arrival_s[-1]) + 100.0, cache_tokens=32)

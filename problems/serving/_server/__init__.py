@@ -1,0 +1,1 @@
+"""One server: its data, its engine, and the replay that checks it."""

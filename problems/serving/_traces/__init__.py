@@ -1,0 +1,1 @@
+"""Readers of requests: public traces, and CSV files of one's own."""

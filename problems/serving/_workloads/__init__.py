@@ -1,0 +1,1 @@
+"""Generators of requests, fitted to public traces."""
