@@ -76,7 +76,7 @@ def test_whatever_is_killed_the_provider_never_charges_more_than_the_cap(tmp_pat
 
 def test_calls_under_way_at_an_interrupt_are_journalled_with_what_they_may_have_cost(tmp_path, flags, call):
     folder = tmp_path / "run"
-    with dear(delay_s=2.0) as server:
+    with dear(delay_s=6.0) as server:
         process = search(folder, server, *flags)
         assert wait_for_calls(server, process)
         code, out, _ = call("show", folder, "--json")

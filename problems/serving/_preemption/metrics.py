@@ -60,6 +60,6 @@ def _mean(values: np.ndarray) -> float:
 
 def lower_bounds(data: Serving) -> dict[str, float]:
     """What each metric would be if every request had the server for itself, and no step were cut."""
-    ttft_s, latency_s = alone(data)
+    ttft_s, latency_s = alone(data, np.zeros(len(data.requests.arrival_s), dtype=np.int64))
     found = _by_class(data, ttft_s, latency_s, np.ones(len(ttft_s), np.bool_))
     return {name: value for name, value in found.items() if name != "urgent_attainment"}  # no objective, no direction
