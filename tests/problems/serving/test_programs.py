@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import draw_programs
+from call_programs import draw_programs
 from servers import limits, linear_cost
 
 from problems.problem import BadInstance

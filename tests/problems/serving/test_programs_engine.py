@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from call_programs import PLAIN, chain, draw_programs, first_come, least_recent, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_programs import NaivePrograms
-from programs import PLAIN, chain, draw_programs, first_come, least_recent, run
 from servers import limits, linear_cost
 
 from problems.serving._programs.data import make_calls, make_instance

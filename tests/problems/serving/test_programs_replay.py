@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from call_programs import PLAIN, chain, draw_programs, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import PLAIN, chain, draw_programs, run
 from servers import limits, linear_cost
 from test_programs_engine import COST, RULES
 

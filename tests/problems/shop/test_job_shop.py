@@ -357,4 +357,4 @@ def test_splits_hold_different_instances_with_references():
             assert reference.kind in ("optimum", "best known", "lower bound")
             assert reference.value >= PROBLEM.lower_bounds(instance.data)["makespan"]
             assert instance.group == "{}x{}".format(*instance.data.machine.shape)
-    assert len(seen) == sum(len(split()) for split in PROBLEM.splits.values()) == 70 + 280 + 80 + 16 + 40
+    assert len(seen) == sum(len(split()) for split in PROBLEM.splits.values()) == 336 + 400 + 80 + 16 + 40
