@@ -1,5 +1,6 @@
 """What several tests of commands and runs share."""
 
+import signal
 import sys
 
 import pytest
@@ -7,6 +8,9 @@ from asking import KEY
 
 import evolve
 from evolve import answers, cli
+
+# A shell starts what it puts into the background with SIGINT ignored, which commands that tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
