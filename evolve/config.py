@@ -24,7 +24,7 @@ from evolve.strategies.strategy import Strategy
 from problems import registry
 from problems.problem import Problem
 
-# Chosen so that the default run of shop/job_shop ends within three minutes on two cores
+# Chosen so that the default run of shop/job_shop takes about three minutes on two cores
 # (benchmarks/seeds.py prints the seconds); an LLM's evaluations are bounded by money and patience instead.
 DEFAULT_EVALUATIONS = {"genetic": 3000, "llm": 200, "replay": 200, "mailbox": 50}
 _DETERMINISTIC = {"genetic": True, "llm": False, "replay": True, "mailbox": False}
