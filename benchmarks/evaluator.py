@@ -152,7 +152,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         ways = []
         for name, lowered in (("lowered where possible", True), ("numba", False)):
             begun = time.perf_counter()
-            evaluator = Evaluator(problem, decoder=decoder, workers=arguments.workers, sets=sets, lowered=lowered)
+            evaluator = Evaluator(problem, decoder=decoder, workers=arguments.workers, sets=sets)
+            evaluator.lowered = lowered
             ways.append(Way(name, await stack.enter_async_context(evaluator), time.perf_counter() - begun))
             await evaluator.evaluate(problem.rules[0].source, arguments.split)
         for first in range(0, len(sources), BATCH):

@@ -20,6 +20,7 @@ import numpy as np
 from evaluators.admission.policy import admit
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Ok, Outcome
+from evaluators.racing import Race
 from evolve.config import RunConfig
 from evolve.loop import Search, Status
 from evolve.session import prepare
@@ -33,7 +34,7 @@ WINDOW = 100  # candidates that a figure is the mean of
 class Instant(Evaluator):
     """Admits a program like any evaluator, and makes its outcome up."""
 
-    async def evaluate(self, source: str, split: str, *, probe: bool = True) -> Outcome:
+    async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
         """Good values by chance, the same for the same program."""
         admit(source, self.problem)
         rng = np.random.default_rng(list(hashlib.sha256(source.encode()).digest()))
@@ -46,7 +47,7 @@ class Instant(Evaluator):
 
 async def search(folder: Path, candidates: int) -> None:
     """Search, and print a figure whenever a mark is passed."""
-    config = RunConfig.make(problem=PROBLEM, evaluations=candidates, out=folder / "run")
+    config = RunConfig.make(problem=PROBLEM, evaluations=candidates, tuning=0, out=folder / "run")
     parts = prepare(config)
     clock: list[float] = []  # CPU seconds of this process at each candidate told
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from evaluators import verdict
+from evaluators import splits, verdict
 from evaluators.admission.policy import Rejection, admit
 from evaluators.outcome import Crashed, Failure, Infeasible, Outcome, Rejected
 from evaluators.processes import wire
@@ -52,16 +52,18 @@ class Evaluator:
         Of one evaluation.
     sets : mapping of str to Path
         Splits to read from the user's own file or folder, in the problem's format.
+    share : float
+        Of train and valid that is used, of each group of instances the same.
     allow_weak_sandbox : bool
         Run although the kernel lacks a layer.
-    lowered : bool
-        Compile programs of scalars the fast way; otherwise all through numba.
     executor : callable
         Makes what runs programs, from settings and limits; default a zygote on this machine.
     """
 
     # What a worker does with a program. Tests of the sandbox replace it, and nothing else does.
     task = "evaluators.processes.worker:evaluate"
+    # Programs of scalars are compiled the fast way; where this is off, all go through numba.
+    lowered = True
 
     def __init__(  # every other is optional
         self,
@@ -71,20 +73,20 @@ class Evaluator:
         workers: int | None = None,
         limits: Limits | None = None,
         sets: Mapping[str, Path] | None = None,
+        share: float = 1.0,
         allow_weak_sandbox: bool = False,
-        lowered: bool = True,
         executor: MakeExecutor = Zygote,
     ) -> None:
         self.problem = registry.load(problem) if isinstance(problem, str) else problem
         self.decoder = decoder or self.problem.default_decoder
         self.limits = limits or Limits()
         self._sets = {split: Path(path).absolute() for split, path in (sets or {}).items()}
+        self._share = share
         _check_known("decoder", self.decoder, self.problem.simulators)
         self._workers = available_cores() if workers is None else workers
         if self._workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self._weak = allow_weak_sandbox
-        self._lowered = lowered
         self._slots = asyncio.Semaphore(self._workers)
         self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
         self._loaded: list[str] = []
@@ -139,6 +141,7 @@ class Evaluator:
             "decoder": self.decoder,
             "task": self.task,
             "sets": {split: str(path) for split, path in self._sets.items()},
+            "share": self._share,
             "timeout_s": self.limits.timeout_s,
             "memory_bytes": self.limits.memory_bytes,
             "weak": self._weak,
@@ -179,10 +182,7 @@ class Evaluator:
         """
         if split not in self._instances:
             _check_known("split", split, self.problem.splits.keys() | self._sets.keys())
-            if split in self._sets:
-                self._instances[split] = self.problem.read(self._sets[split])
-            else:
-                self._instances[split] = self.problem.splits[split]()
+            self._instances[split] = splits.load(self.problem, split, self._sets, self._share)
         return self._instances[split]
 
     async def evaluate(self, source: str, split: str, *, probe: bool = True, race: Race | None = None) -> Outcome:
@@ -246,7 +246,7 @@ class Evaluator:
 
     def _message(self, source: str) -> str:
         """What a worker is sent for a program."""
-        if not self._lowered or not self.problem.hooks:
+        if not self.lowered or not self.problem.hooks:
             return source
         from evaluators.compiler.compile import draft  # late: commands that evaluate nothing need no compiler
 

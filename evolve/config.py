@@ -89,6 +89,7 @@ class RunConfig(pydantic.BaseModel):
     memory_bytes: int = 2 * 2**30  # of one evaluation, beyond what the evaluator itself maps
     llm_timeout_s: float = 300.0  # wall clock of one LLM call, retries included
     max_reply_tokens: int = 8192  # output tokens of one LLM call, reasoning included
+    share: float = 1.0  # of train and valid, of each group the same; less makes every evaluation cheaper
     train: Path | None = None  # the user's own instances instead of the problem's
     valid: Path | None = None
     test: Path | None = None
@@ -117,6 +118,13 @@ class RunConfig(pydantic.BaseModel):
     def _error_rate(cls, value: float) -> float:
         if not 0.0 < value < 0.5:
             raise ValueError(f"must be above 0 and below 0.5, got {value}")
+        return value
+
+    @pydantic.field_validator("share")
+    @classmethod
+    def _part(cls, value: float) -> float:
+        if not 0.0 < value <= 1.0:
+            raise ValueError(f"must be above 0 and at most 1, got {value}")
         return value
 
     @pydantic.field_validator("seed")

@@ -77,6 +77,7 @@ def build_evaluator(config: RunConfig, parts: Parts) -> Evaluator:
         workers=config.workers,
         limits=Limits(timeout_s=config.timeout_s * patience, memory_bytes=config.memory_bytes),
         sets=config.own_instances,
+        share=config.share,
         allow_weak_sandbox=config.allow_weak_sandbox,
     )
     if isinstance(evaluator, RecordedEvaluator) and parts.record is not None:

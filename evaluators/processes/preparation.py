@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 # Numba imports these where it finds them, and each costs every fork its share.
@@ -34,9 +33,10 @@ class Ready:
 
     def load(self, split: str) -> None:
         """Read or make the instances of a split."""
-        sets, problem = self.settings["sets"], self.prepared.problem
-        instances = problem.read(Path(sets[split])) if split in sets else problem.splits[split]()
-        self.prepared.splits[split] = self.cases(instances)
+        from evaluators import splits
+
+        found = splits.load(self.prepared.problem, split, self.settings["sets"], self.settings["share"])
+        self.prepared.splits[split] = self.cases(found)
 
     def cases(self, instances: Any) -> list[Any]:
         """Instances with the compiled simulator of each."""

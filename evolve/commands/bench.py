@@ -30,6 +30,9 @@ def strategies(
     problem: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs of each strategy on each problem; default 5.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Of each run; default 1000.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Of the instances of train and valid, for cheaper runs; default all.")
+    ] = None,
     model: Annotated[list[str] | None, typer.Option(help="litellm model string; default: genetic proposer.")] = None,
     api_base: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server.")] = None,
     price: Annotated[list[str] | None, typer.Option(help="MODEL=IN,OUT dollars per million tokens.")] = None,
@@ -54,6 +57,7 @@ def strategies(
     preset: dict[str, Any] = _QUICK if quick else {}
     settings = {
         "evaluations": evaluations or preset.get("evaluations", 1000),
+        "share": share,
         "model": list(model or []) or None,
         "api_base": api_base,
         "price": list(price or []) or None,

@@ -52,6 +52,7 @@ def import_program(run: Run, file: Annotated[Path, typer.Argument(help="A progra
                 decoder=config.decoder,
                 limits=Limits(timeout_s=config.timeout_s, memory_bytes=config.memory_bytes),
                 sets=config.own_instances,
+                share=config.share,
                 allow_weak_sandbox=config.allow_weak_sandbox,
             )
             async with evaluator:
@@ -145,6 +146,7 @@ def _front_again(folder: Path, allow_weak_sandbox: bool) -> tuple[str, list[dict
         splits,
         decoder=str(config.decoder),
         sets=config.own_instances,
+        share=config.share,
         allow_weak_sandbox=allow_weak_sandbox,
     )
     rows = []

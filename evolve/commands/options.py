@@ -62,6 +62,7 @@ def evaluate_programs(
     *,
     decoder: str,
     sets: Mapping[str, Path] | None = None,
+    share: float = 1.0,
     limits: Limits | None = None,
     allow_weak_sandbox: bool = False,
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, Sequence[Instance]]]:
@@ -74,6 +75,7 @@ def evaluate_programs(
             workers=available_cores(),
             limits=limits or Limits(timeout_s=60.0),
             sets=sets or {},
+            share=share,
             allow_weak_sandbox=allow_weak_sandbox,
         )
         async with evaluator:

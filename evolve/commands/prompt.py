@@ -109,8 +109,13 @@ def _notes(found: Findings, config: RunConfig | None, proposal: Proposal) -> Not
         kind = evaluator_of(found.problem)
         evaluator = kind(found.problem)
         if config is not None:
-            sets, weak = config.own_instances, config.allow_weak_sandbox
-            evaluator = kind(found.problem, decoder=config.decoder, sets=sets, allow_weak_sandbox=weak)
+            evaluator = kind(
+                found.problem,
+                decoder=config.decoder,
+                sets=config.own_instances,
+                share=config.share,
+                allow_weak_sandbox=config.allow_weak_sandbox,
+            )
         async with evaluator:
             first = proposal.parents[0]
             return await trace(evaluator, first, found.parent(first), found.baselines)

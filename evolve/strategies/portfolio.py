@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 
 from evolve.archives.groups import group_champions
-from evolve.operators import OPERATORS, needed, of_kinds
+from evolve.operators import OPERATORS, is_tuned, needed, of_kinds
 from evolve.program import Candidate
 from evolve.strategies._population import Population, loss, pick
+from evolve.strategies._tuning import Tunings
 from evolve.strategies.strategy import Offer, Proposal, Strategy, View
 from problems.problem import Problem
 
@@ -46,6 +47,8 @@ class PortfolioConfig:
     front: float = 0.1  # share of parents from the archive's front
     niche: float = 0.2  # and from the champions by group of instances
     nursery: float = 0.5  # and from the nursery, while there is one
+    tuned: float = 0.5  # share of evaluations that goes into tuning, where there is any
+    expanded: float = 0.5  # share of tunings whose parent gets more factors first, where the proposer knows how
     forgetting: float = 0.995  # of an operator's successes and failures, for each candidate told
     floor: float = 0.1  # share of proposals whose operator is drawn evenly
     patience: int = 400  # candidates without a new best before a nursery is founded
@@ -61,11 +64,13 @@ class Portfolio(Strategy):
     """Population, front, niches and nursery; see the module's text."""
 
     operators = ("diff", "rewrite", "e1", "e2", "m1", "reflect", "redesign")
+    tunes = True
 
     def __init__(self, problem: Problem, config: PortfolioConfig = PortfolioConfig()) -> None:
         super().__init__(problem)
         self._config = config
         self._population = Population(problem.primary, config.population)
+        self._tunings = Tunings(config.tuned, config.expanded, config.tournament)
         self._starts: list[Candidate] = []
         self._nursery: Population | None = None
         self._raised: set[int] = set()  # ids that belong to the nursery
@@ -84,6 +89,8 @@ class Portfolio(Strategy):
         self._population.require()
         if self._nursery is not None and view.models and self._told - self._founded < self._config.redesigns:
             return self._redesign(self._nursery, view, rng)
+        if self._tunings.due(view, rng):
+            return self._tunings.propose(self._population, view, rng)
         inside = self._nursery if self._nursery is not None and rng.random() < self._config.nursery else None
         pool = inside if inside is not None and len(inside) else self._population
         operator, model = self._arm(view, len(pool), rng)
@@ -98,6 +105,7 @@ class Portfolio(Strategy):
     def tell(self, candidate: Candidate) -> None:
         """Credit the operator, let the candidate compete, found or close a nursery."""
         self._told += 1
+        self._tunings.tell(candidate)
         self._asked = self._asked or bool(candidate.program.model)
         value = loss(candidate, self._primary)
         if not candidate.program.parents:
@@ -108,7 +116,8 @@ class Portfolio(Strategy):
             self._niches = None
             return
         won = self._compete(candidate)
-        self._learn((candidate.program.operator, candidate.program.model), won)
+        if not is_tuned(candidate.program):  # what is tuned has a share of its own
+            self._learn((candidate.program.operator, candidate.program.model), won)
         if value is not None and value < self._best:
             self._best, self._stalled = value, 0
         else:
@@ -160,7 +169,8 @@ class Portfolio(Strategy):
 
     def _arm(self, view: View, available: int, rng: np.random.Generator) -> tuple[str, str]:
         """An operator that so many programs suffice for, and the model to ask: empty where there is no choice."""
-        known = [operator for operator in view.operators if OPERATORS[operator].parents <= available]
+        plain = [operator for operator in view.operators if not OPERATORS[operator].tuned]
+        known = [operator for operator in plain if OPERATORS[operator].parents <= available]
         known = [operator for operator in known if operator != "redesign"] or known  # that one has its time
         offers = {name: offer for name, offer in view.models.items() if offer.weight > 0} or {"": Offer()}
         names = list(offers)

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from evolve.operators import OPERATORS, is_tuned
+from evolve.operators import OPERATORS
 from evolve.program import Candidate
-from evolve.strategies._population import Population, has_constants, pick
+from evolve.strategies._population import Population, pick
+from evolve.strategies._tuning import Tunings
 from evolve.strategies.strategy import Proposal, Strategy, View
 from problems.problem import Problem
 
@@ -54,7 +55,7 @@ class SteadyState(Strategy):
         self._config = config
         self._population = Population(problem.primary, config.population)
         self._told = 0
-        self._settled: set[int] = set()  # ids whose constants were tuned already
+        self._tunings = Tunings(config.tuned, config.expanded, config.tournament)
 
     def ask(self, view: View, rng: np.random.Generator) -> Proposal:
         """Draw an operator, and as many parents as it needs.
@@ -62,10 +63,8 @@ class SteadyState(Strategy):
         Operators on two parents get two different ones, operators of whole programs inspirations.
         """
         self._population.require()
-        # as often as makes its evaluations the share that is wanted
-        share = self._config.tuned
-        if view.tuning and rng.random() < share / (share + (1.0 - share) * (1 + view.tuning)):
-            return self._tuning(view, rng)
+        if self._tunings.due(view, rng):
+            return self._tunings.propose(self._population, view, rng)
         plain = [operator for operator in view.operators if not OPERATORS[operator].tuned]
         single = [operator for operator in plain if OPERATORS[operator].parents == 1]
         double = [operator for operator in plain if OPERATORS[operator].parents == 2]
@@ -83,23 +82,11 @@ class SteadyState(Strategy):
         """Let a candidate that is Ok compete for a place."""
         self._told += 1
         self._population.add(candidate)
-        program = candidate.program
-        if is_tuned(program):
-            self._settled.add(program.id)
-            if program.operator == "tune":
-                self._settled.update(program.parents)
+        self._tunings.tell(candidate)
 
     def state(self) -> dict[str, Any]:
         """How many candidates were told, and the population's ids, best first."""
         return {"told": self._told, "population": self._population.ids}
-
-    def _tuning(self, view: View, rng: np.random.Generator) -> Proposal:
-        """Tune one of the best that were not tuned yet, or expand a good one."""
-        open_ = [c for c in self._population.members if c.program.id not in self._settled]
-        worth = [c for c in open_ if has_constants(c.program.source)][: self._config.tournament]
-        if "expand" in view.operators and (not worth or rng.random() < self._config.expanded):
-            return Proposal("expand", (self._population.tournament(rng, 2 * self._config.tournament),))
-        return Proposal("tune", (pick(rng, worth) if worth else self._drawn(rng),))
 
     def _drawn(self, rng: np.random.Generator) -> Candidate:
         return self._population.tournament(rng, self._config.tournament)

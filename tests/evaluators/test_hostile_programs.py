@@ -24,6 +24,8 @@ _LIMITS = Limits(timeout_s=2.0, memory_bytes=2**30)
 class Ungated(Evaluator):
     """Sends everything to a worker, as if admission had been broken."""
 
+    lowered = False
+
     def _admit(self, source: str) -> None:
         pass
 
@@ -43,7 +45,7 @@ def gated() -> Iterator[Driver]:
 
 @pytest.fixture(scope="module")
 def ungated() -> Iterator[Driver]:
-    yield from drive(Ungated(PROBLEM, workers=1, limits=_LIMITS, lowered=False))
+    yield from drive(Ungated(PROBLEM, workers=1, limits=_LIMITS))
 
 
 @pytest.fixture(scope="module")
