@@ -18,6 +18,7 @@ from evaluators.outcome import Ok, Outcome, Rejected
 from evolve.attempts import Attempts
 from evolve.budget import Budget, Reservation
 from evolve.findings import Findings
+from evolve.noise import noise_floor
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import Proposer
 from evolve.record import Record
@@ -112,6 +113,19 @@ class Search:
         self.proposer.baselines = tuple(self.attempts.shown(baseline) for baseline in self.found.baselines)
         for candidate in self.found.baselines:
             await self._validate(candidate)
+        self._measure_noise()
+
+    def _measure_noise(self) -> None:
+        """Journal how far equal programs differ by chance, from the baselines' outcomes on train and valid."""
+        on_train = {c.program.id: c.outcome for c in self.found.baselines if isinstance(c.outcome, Ok)}
+        names = {c.program.id: c.program.operator for c in self.found.baselines}
+        floors = {}
+        for split, outcomes in (("train", on_train), ("valid", self.found.valid)):
+            rules = {name: outcomes[number] for number, name in names.items() if number in outcomes}
+            floor = noise_floor(self.problem, rules, self.evaluator.instances(split)) if len(rules) > 1 else None
+            if floor is not None:
+                floors[split] = floor
+        self.store.set_meta("noise", floors)
 
     async def _evolve(self) -> None:
         """Keep attempts under way until a budget is spent; then wait for the last ones."""
