@@ -29,7 +29,7 @@ from evolve.proposers.proposer import Draft, EditRefused, Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
 from evolve.strategies.strategy import Proposal, Wait, cheapest
-from evolve.traces import TRACED, trace
+from evolve.traces import TRACED, with_trace
 from evolve.tuning import tuned
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
@@ -295,8 +295,7 @@ class Attempts:
         notes, first = self.found.notes(self._asks[number].told), proposal.parents[0]
         if proposal.operator not in TRACED:
             return notes
-        told = await trace(self.evaluator, first, self.found.parent(first), self.found.baselines)
-        return dataclasses.replace(notes, trace=told)
+        return await with_trace(notes, self.evaluator, first, self.found.parent(first), self.found.baselines)
 
     async def _tuned(self, source: str, number: int) -> str:
         self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
