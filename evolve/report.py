@@ -90,7 +90,7 @@ def _entrants(search: Search) -> list[tuple[str, Program]]:
         program = known.get(baseline.name)
         if program is None:
             program = Program(search.attempts.number(), "", "procedure", baseline.name, thought=baseline.title)
-            search.attempts.journal(program)
+            search.attempts.making.journal(program)
         found.append(("procedure", program))
     return found
 
