@@ -1,4 +1,4 @@
-"""Attempts: which are begun when, how each becomes a candidate, and in which order they are told.
+"""Attempts: which are begun when, and in which order they are told; what each does is in ``making.py``.
 
 Attempts are numbered. While one is evaluated, others are asked for and evaluated, up to WINDOW
 under way. In a deterministic run candidates are told in the order of their numbers, whoever
@@ -14,23 +14,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from evaluators.evaluator import Evaluator
-from evaluators.outcome import CompileError, Outcome, Rejected
-from evaluators.racing import Plan, Race
 from evolve.budget import Budget, BudgetExhausted, Reservation
 from evolve.config import TUNING_WINDOW, WINDOW
-from evolve.findings import Findings, untimed
-from evolve.ledger import Notes
-from evolve.operators import OPERATORS, REPAIR, is_tuned
+from evolve.findings import Findings
+from evolve.making import Making
+from evolve.operators import OPERATORS, REPAIR
 from evolve.program import Candidate, Program
-from evolve.proposers.proposer import Draft, EditRefused, Proposer
+from evolve.proposers.proposer import Proposer
 from evolve.record import Record
 from evolve.store import Ask, Store
 from evolve.strategies.strategy import Proposal, Wait, cheapest
-from evolve.traces import TRACED, trace
-from evolve.tuning import tuned
 
 # A proposer that only produces refusals (a model that answers in prose) must not run for ever.
 MAX_REFUSALS_IN_A_ROW = 100
@@ -56,22 +50,23 @@ class Attempts:
     record: Record | None = None  # of the run that is replayed
     stopped: str = ""  # why nothing more is begun
 
+    making: Making = field(init=False)
     _pending: dict[int, Attempt] = field(default_factory=dict)
-    # canonical hash and opponent -> the text that is evaluated, and its evaluation
-    _evaluating: dict[tuple[str, int | None], tuple[str, asyncio.Task[Outcome]]] = field(default_factory=dict)
-    _plan: Plan | None = None  # of races on train, once the baselines are known
-    _asks: dict[int, Ask] = field(default_factory=dict)
     _recorded: dict[int, Program] = field(default_factory=dict)  # those of earlier sessions that were not told
     _unfinished: list[int] = field(default_factory=list)  # numbers of attempts that an earlier session did not tell
     _begun: int = 0  # what the record began before so many programs were told is begun
     _next: int = 0
+
+    def __post_init__(self) -> None:
+        self.making = Making(self.store, self.found, self.evaluator, self.proposer)
+        self._asks = self.making.asks
 
     def restore(self, programs: Mapping[int, Program]) -> None:
         """Take up what earlier sessions began and did not tell; findings have heard of the rest."""
         told = self.found.candidates
         attempts = {n: p for n, p in programs.items() if p.origin not in ("procedure", "baseline", "simplified")}
         self._recorded = {n: p for n, p in attempts.items() if n not in told}
-        self._asks = self.store.asks()
+        self._asks.update(self.store.asks())
         self.found.mended = {ask.parents[0] for ask in self._asks.values() if ask.operator == REPAIR}
         self._unfinished = sorted((self._asks.keys() | self._recorded.keys()) - told.keys())
         self._next = max([*programs, *self._asks], default=-1) + 1
@@ -80,20 +75,6 @@ class Attempts:
         """A fresh program id."""
         self._next += 1
         return self._next - 1
-
-    def journal(self, program: Program, spend: dict[str, object] | None = None) -> None:
-        """Journal an attempt, and what it cost, before it is evaluated."""
-        ask = self._asks.get(program.id)
-        with self.store.transaction():
-            if ask is not None:
-                self.store.add_ask(ask)
-            self.store.add_program(program)
-            if spend:
-                self.store.add_spend(program.id, spend)
-
-    def shown(self, candidate: Candidate) -> Candidate:
-        """A candidate without its decision times in a deterministic run: a prompt must not depend on them."""
-        return untimed(candidate, self.found.problem) if self.store.config.deterministic else candidate
 
     # which, and in which order
 
@@ -105,7 +86,7 @@ class Attempts:
         Whether any is under way.
         """
         if self.record is None:
-            while len(self._pending) < (TUNING_WINDOW if self._tuning else WINDOW) and self._may_begin():
+            while len(self._pending) < (TUNING_WINDOW if self.making.tuning else WINDOW) and self._may_begin():
                 number = self._unfinished[0] if self._unfinished else self._next
                 attempt = self._begin(number)
                 if attempt is None:
@@ -159,7 +140,7 @@ class Attempts:
             if self.record is not None:
                 candidate = self.record.corrected(candidate, self.found.problem.objectives)
             yield candidate, attempt.reservation
-            self._evaluating.pop(self._work(candidate.program), None)
+            self.making.forget(candidate.program)
 
     async def cancel(self) -> None:
         """Stop whatever is under way."""
@@ -196,28 +177,28 @@ class Attempts:
         under way has been told; if nothing is, that was all.
         """
         begun = self._asks.get(number)
-        reservation = self.budget.reserve(evaluations=1 if begun is None else self.cost(begun.operator))
+        reservation = self.budget.reserve(evaluations=1 if begun is None else self.making.cost(begun.operator))
         program = self._recorded.get(number)
         if program is None and self.record is not None:
             program = self.record.imports.get(number)
             if program is not None:
-                self.journal(program)
+                self.making.journal(program)
         if program is not None and (program.source or number not in self._asks):
-            return Attempt(asyncio.create_task(self._evaluate(program)), reservation)
+            return Attempt(asyncio.create_task(self.making.evaluate(program)), reservation)
         # asked here and not in the task: what the strategy has heard by now decides
         proposal = self._proposal(number)
         if isinstance(proposal, Wait):
             assert self._pending, f"{type(self.found.strategy).__name__} waits, but nothing is under way"
             reservation.release()
             return None
-        if begun is None and self.cost(proposal.operator) > 1:
+        if begun is None and self.making.cost(proposal.operator) > 1:
             reservation.release()
-            if not self.budget.affords(evaluations=self.cost(proposal.operator)):
+            if not self.budget.affords(evaluations=self.making.cost(proposal.operator)):
                 del self._asks[number]
                 return None
-            reservation = self.budget.reserve(evaluations=self.cost(proposal.operator))
+            reservation = self.budget.reserve(evaluations=self.making.cost(proposal.operator))
         self._write_down(number)
-        return Attempt(asyncio.create_task(self._attempt(number, proposal)), reservation)
+        return Attempt(asyncio.create_task(self.making.make(number, proposal)), reservation)
 
     def _proposal(self, number: int) -> Proposal | Wait:
         """Ask the strategy; an attempt of an earlier session is made as it was asked for then."""
@@ -228,8 +209,10 @@ class Attempts:
         answer: Proposal | Wait | None = self._repair(number)
         if answer is None:
             proposer, under_way = self.proposer, len(self._pending)
-            view = self.found.view(proposer.operators, under_way, proposer.models, proposer.strong, tuning=self._tuning)
-            answer = self.found.strategy.ask(view, self._rng(number, 0))
+            view = self.found.view(
+                proposer.operators, under_way, proposer.models, proposer.strong, tuning=self.making.tuning
+            )
+            answer = self.found.strategy.ask(view, self.making.rng(number, 0))
         if isinstance(answer, Wait):
             return answer
         proposal = dataclasses.replace(answer, number=number)
@@ -260,104 +243,3 @@ class Attempts:
         if not self.proposer.immediate or OPERATORS[ask.operator].tuned:
             with self.store.transaction():
                 self.store.add_ask(ask)
-
-    async def _attempt(self, number: int, proposal: Proposal) -> Candidate:
-        """Propose, admit, evaluate."""
-        # what is repaired never ran: its child descends from where it came from
-        repaired = proposal.operator == REPAIR
-        made_of = proposal.parents[0].program.parents if repaired else tuple(c.program.id for c in proposal.parents)
-        program = Program(number, "", self.proposer.origin, proposal.operator, made_of)
-        seen = dataclasses.replace(
-            proposal,
-            parents=tuple(map(self.shown, proposal.parents)),
-            inspirations=tuple(map(self.shown, proposal.inspirations)),
-            notes=await self._notes(number, proposal),
-        )
-        try:
-            if proposal.operator == "tune":
-                draft = Draft(proposal.parents[0].program.source, "other constants")
-            else:
-                draft = await self.proposer.propose(seen, self._rng(number, 1))
-            if OPERATORS[proposal.operator].tuned:
-                draft = dataclasses.replace(draft, source=await self._tuned(draft.source, number))
-        except EditRefused as refusal:
-            program = dataclasses.replace(program, model=refusal.model)
-            self.journal(program, refusal.spend)
-            return Candidate(program, Rejected("edit", str(refusal)))
-        program = dataclasses.replace(program, source=draft.source, thought=draft.thought, model=draft.model)
-        self.journal(program, draft.spend)
-        return await self._evaluate(program)
-
-    async def _notes(self, number: int, proposal: Proposal) -> Notes:
-        """What a prompt tells of the run, as far as the strategy knew it when it was asked."""
-        if self.proposer.immediate:
-            return Notes()
-        notes, first = self.found.notes(self._asks[number].told), proposal.parents[0]
-        if proposal.operator not in TRACED:
-            return notes
-        told = await trace(self.evaluator, first, self.found.parent(first), self.found.baselines)
-        return dataclasses.replace(notes, trace=told)
-
-    async def _tuned(self, source: str, number: int) -> str:
-        self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
-        seed = int(self._rng(number, 2).integers(2**31))
-        return await tuned(self.evaluator, source, plan=self._plan, evaluations=self._tuning, seed=seed)
-
-    @property
-    def _tuning(self) -> int:
-        return self.store.config.tuning or 0
-
-    def tuned_for(self, program: Program) -> int:
-        """Evaluations' worth of simulations that went into a program's constants."""
-        return self._tuning if program.source and is_tuned(program) else 0
-
-    def cost(self, operator: str) -> int:
-        """Evaluations that an attempt may take: simulations of tuning count like those of evaluations."""
-        return 1 + self._tuning * OPERATORS[operator].tuned
-
-    async def _evaluate(self, program: Program) -> Candidate:
-        """Evaluate on train unless the same program was seen before: nothing is paid for twice."""
-        if not program.source:
-            return Candidate(program, Rejected("edit", "refused; the reason was lost when the run was stopped"))
-        repeated = self.found.repeated(program)
-        if repeated is not None:
-            return repeated
-        return Candidate(program, await self._shared(program))
-
-    async def _shared(self, program: Program) -> Outcome:
-        """Evaluate; equal programs under way share an evaluation.
-
-        Unless dead code may be why it failed: then each is evaluated as it is written, so that its
-        outcome does not depend on which of them came first.
-        """
-        work = self._work(program)
-        if work not in self._evaluating:
-            task = asyncio.create_task(self.evaluator.evaluate(program.source, "train", race=self._race(program)))
-            self._evaluating[work] = (program.source, task)
-        source, task = self._evaluating[work]
-        outcome = await task
-        if source != program.source and isinstance(outcome, Rejected | CompileError):
-            return await self.evaluator.evaluate(program.source, "train", race=self._race(program))
-        return outcome
-
-    def _work(self, program: Program) -> tuple[str, int | None]:
-        """What makes two evaluations the same: equal programs in races against different ones are not."""
-        opponent = self._opponent(program)
-        return self.found.key(program), None if opponent is None else opponent.program.id
-
-    def _opponent(self, program: Program) -> Candidate | None:
-        """Whom a program races against; nobody if it was not asked for here, as an import is not."""
-        ask = self._asks.get(program.id)
-        if ask is None or not self.store.config.race:
-            return None
-        return self.found.opponent(ask.told, ask.parents)
-
-    def _race(self, program: Program) -> Race | None:
-        opponent = self._opponent(program)
-        if opponent is None:
-            return None
-        self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
-        return None if self._plan is None else self.found.race(self._plan, opponent)
-
-    def _rng(self, number: int, stream: int) -> np.random.Generator:
-        return np.random.default_rng((self.store.config.seed, number, stream))

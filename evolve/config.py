@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tomllib
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,11 +13,12 @@ import pydantic
 import tomli_w
 
 from evaluators.racing import ALPHA
+from evaluators.sandbox.limits import available_cores
 from evolve.amounts import BudgetLimits
+from evolve.consistency import check
 from evolve.errors import UserError
-from evolve.operators import OFFERED, REPAIR
+from evolve.operators import OFFERED
 from evolve.prices import call_usd, parse_prices
-from evolve.prompt import check_templates, operators
 from evolve.strategies import registry as strategies
 from evolve.strategies.strategy import Strategy
 from problems import registry
@@ -169,9 +169,7 @@ class RunConfig(pydantic.BaseModel):
         if self.race and strategy.opponent is None:
             raise UserError(f"race: strategy {self.strategy} has a use for every candidate: leave out --race")
         proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
-        self._check_proposer(proposer)
-        self._check_form(problem, proposer)
-        self._check_prompts(proposer)
+        check(self, problem, proposer)
         models, weights = self._with_strong(proposer)
         decoder = self.decoder or problem.default_decoder
         if decoder not in problem.simulators:
@@ -225,36 +223,6 @@ class RunConfig(pydantic.BaseModel):
         if not 0 <= self.tuning <= evaluations // 10:
             raise UserError(f"tuning must be 0 to a tenth of the {evaluations} evaluations, got {self.tuning}")
         return self.tuning
-
-    def _check_form(self, problem: Problem, proposer: str) -> None:
-        if problem.form != "hooks" and proposer == "genetic":
-            raise UserError(
-                f"{problem.name}: its programs are whole Python programs, which the offline proposer cannot vary: name "
-                "a model with --model, answer yourself with --proposer mailbox, or score files with evolve evaluate"
-            )
-        if problem.form == "task" and self.own_instances:
-            raise UserError(f"--{next(iter(self.own_instances))}: a task has no instance files; its evaluator has them")
-
-    def _check_proposer(self, proposer: str) -> None:
-        if proposer in ("llm", "replay") and not self.model and self.record is None:
-            raise UserError(f"proposer {proposer} needs a model: name one with --model, e.g. --model openai/gpt-5-mini")
-        if proposer in ("genetic", "mailbox") and self.model:
-            raise UserError(f"proposer {proposer} uses no model: leave out --model or --proposer {proposer}")
-        if proposer == "replay" and self.cassette is None and self.record is None:
-            raise UserError("proposer replay needs replies: name them with --cassette FILE, or use: evolve replay RUN")
-        if proposer != "replay" and self.cassette is not None:
-            raise UserError(f"--cassette is for the proposer replay, not {proposer}: leave out one of the two")
-
-    def _check_prompts(self, proposer: str) -> None:
-        if (self.operators or self.prompts) and proposer == "genetic":
-            raise UserError("--operator and --prompts are for models: proposer genetic has operators of its own")
-        if REPAIR in self.operators:
-            raise UserError("--operator repair: no strategy asks for it, the run does so by itself: write --repair")
-        for name in self.operators:
-            if name not in operators():
-                raise UserError(registry.unknown("operator", name, operators()))
-        if self.prompts is not None:
-            check_templates(self.prompts)
 
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> RunConfig:
@@ -315,13 +283,6 @@ def _read(path: Path) -> dict[str, Any]:
     # run.toml also records versions; they are no settings
     settings.pop("versions", None)
     return settings
-
-
-def available_cores() -> int:
-    """Cores this process may use (fewer than the machine has, under taskset or in a container)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _fresh_folder(problem: str) -> Path:

@@ -34,6 +34,7 @@ class Notes:
     tried: tuple[str, ...] = ()  # ideas of all results, the best first
     insights: tuple[str, ...] = ()  # the few that gained and lost most
     trace: str = ""  # what the first parent did on instances that show its weakness
+    groups: tuple[str, ...] = ()  # of each training instance, where instances are named
 
 
 class Entry(NamedTuple):
@@ -81,7 +82,8 @@ class Ledger:
         if not math.isfinite(gain) or abs(gain) <= least:
             return "even", "no difference"
         result: Result = "better" if gain > 0 else "worse"
-        return result, f"{result} by {abs(gain):.3g} {objective.unit}"
+        unit = "points" if objective.unit == "%" else objective.unit  # a difference of percentages is none itself
+        return result, f"{result} by {abs(gain):.3g} {unit}"
 
     def tried(self, told: int) -> tuple[str, ...]:
         """Ideas of every result among the first so many told, each idea once, as lines."""
@@ -101,7 +103,8 @@ class Ledger:
                 idea = re.sub(r"\W+", " ", entry.thought).strip().casefold()
                 if left > 0 and idea not in seen:
                     seen.add(idea)
-                    lines.append(f"{entry.thought} Result: {entry.words}.")
+                    stop = "" if entry.thought.endswith((".", "!", "?", "…")) else "."
+                    lines.append(f"{entry.thought}{stop} Result: {entry.words}.")
                     left -= 1
         return tuple(lines)
 

@@ -1,7 +1,8 @@
 """One search: evaluate the baselines; ask, propose, admit, evaluate, tell; then select on valid.
 
-Which attempts are under way, and in which order they are told, is in ``attempts.py``; what follows
-from a candidate that was told, in ``findings.py``. Here each step is journalled.
+Which attempts are under way, and in which order they are told, is in ``attempts.py``; how one becomes
+a candidate, in ``making.py``; what follows from one that was told, in ``findings.py``. Here each step
+is journalled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from evaluators.outcome import Ok, Outcome, Rejected
 from evolve.attempts import Attempts
 from evolve.budget import Budget, Reservation
 from evolve.findings import Findings
+from evolve.noise import noise_floor
 from evolve.program import Candidate, Program
 from evolve.proposers.proposer import Proposer
 from evolve.record import Record
@@ -104,14 +106,27 @@ class Search:
             if rule.name not in recorded:
                 number = self.attempts.number()
                 recorded[rule.name] = Program(number, rule.source, "baseline", rule.name, thought=rule.title)
-                self.attempts.journal(recorded[rule.name])
+                self.attempts.making.journal(recorded[rule.name])
         programs = [p for p in recorded.values() if p.id not in self.found.candidates]
         outcomes = await asyncio.gather(*(self.evaluator.evaluate(p.source, "train") for p in programs))
         for program, outcome in zip(programs, outcomes, strict=True):
             await self._tell(Candidate(program, outcome))
-        self.proposer.baselines = tuple(self.attempts.shown(baseline) for baseline in self.found.baselines)
+        self.proposer.baselines = tuple(self.attempts.making.shown(baseline) for baseline in self.found.baselines)
         for candidate in self.found.baselines:
             await self._validate(candidate)
+        self._measure_noise()
+
+    def _measure_noise(self) -> None:
+        """Journal how far equal programs differ by chance, from the baselines' outcomes on train and valid."""
+        on_train = {c.program.id: c.outcome for c in self.found.baselines if isinstance(c.outcome, Ok)}
+        names = {c.program.id: c.program.operator for c in self.found.baselines}
+        floors = {}
+        for split, outcomes in (("train", on_train), ("valid", self.found.valid)):
+            rules = {name: outcomes[number] for number, name in names.items() if number in outcomes}
+            floor = noise_floor(self.problem, rules, self.evaluator.instances(split)) if len(rules) > 1 else None
+            if floor is not None:
+                floors[split] = floor
+        self.store.set_meta("noise", floors)
 
     async def _evolve(self) -> None:
         """Keep attempts under way until a budget is spent; then wait for the last ones."""
@@ -135,7 +150,7 @@ class Search:
         if isinstance(candidate.outcome, Ok) and self.found.would_enter(candidate):
             outcome = await self._auditor.audit(candidate.program.source, "train", candidate.outcome)
             candidate = Candidate(candidate.program, outcome)
-        tuning = self.attempts.tuned_for(candidate.program)
+        tuning = self.attempts.making.tuned_for(candidate.program)
         reservation.settle(evaluations=tuning + (not isinstance(candidate.outcome, Rejected)))
         await self._tell(candidate)
 

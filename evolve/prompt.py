@@ -159,8 +159,8 @@ def _measured(candidate: Candidate, problem: Problem, baselines: Sequence[Candid
     return "\n".join(lines)
 
 
-def _worst(candidate: Candidate, problem: Problem, baselines: Sequence[Candidate]) -> str:
-    """The training instances on which it falls furthest behind the best baseline, worst first."""
+def _worst(candidate: Candidate, problem: Problem, baselines: Sequence[Candidate], groups: Sequence[str] = ()) -> str:
+    """The training instances on which it falls furthest behind the best baseline, worst first, with their groups."""
     objective = problem.primary
     rows = [_losses(c, objective) for c in [candidate, *baselines]]
     count = len(rows[0])
@@ -174,7 +174,8 @@ def _worst(candidate: Candidate, problem: Problem, baselines: Sequence[Candidate
     for lag, k, bar, name in sorted((row for row in behind if math.isfinite(row[0])), reverse=True)[:_WORST]:
         if lag > 0:
             own, other = (objective.loss(value) for value in (rows[0][k], bar))
-            lines.append(f"- instance {k + 1} of {count}: {own:.4g} {objective.unit} ({name} {other:.4g})")
+            group = f" ({groups[k]})" if len(groups) == count and groups[k] else ""
+            lines.append(f"- instance {k + 1} of {count}{group}: {own:.4g} {objective.unit} ({name} {other:.4g})")
     return "\n".join(lines)
 
 

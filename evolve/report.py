@@ -12,6 +12,7 @@ from typing import Any
 
 from evaluators.outcome import Ok
 from evolve.loop import Search
+from evolve.noise import in_words
 from evolve.program import Program
 from evolve.simplification import ORIGIN as SIMPLIFIED
 from evolve.simplification import terms
@@ -38,9 +39,9 @@ async def assess(search: Search, shorter: Program | None = None) -> dict[str, An
     -------
     dict
         ``decoder``, ``champion``, ``best_baseline`` (name), ``improved`` (on valid), ``words`` (a
-        list of sentences) and ``splits``: split -> ``instances`` (their number), ``references``
-        (kinds of the reference values) and ``programs``: a list of ``id``, ``name``, ``role``,
-        ``outcome``, ``objectives``, ``groups`` and ``against_baseline`` (objective ->
+        list of sentences), ``noise`` (split -> what ``noise_floor`` says) and ``splits``: split -> ``instances``
+        (their number), ``references`` (kinds of the reference values) and ``programs``: a list of ``id``,
+        ``name``, ``role``, ``outcome``, ``objectives``, ``groups`` and ``against_baseline`` (objective ->
         ``difference``, ``low``, ``high``: 95 % interval of the paired difference). The champion's
         on valid, which chose it, also names ``programs``: how many its interval is corrected for.
     """
@@ -57,6 +58,8 @@ async def assess(search: Search, shorter: Program | None = None) -> dict[str, An
         search.notify(f"reporting on {split}")
         splits[split] = await _assess_split(search, split, entrants, best)
     words, improved = verdict(problem, splits, champion, best.operator)
+    noise = search.store.meta("noise", {})
+    words += [sentence for sentence in [in_words(problem, noise)] if sentence]
     if shorter is not None:
         words.append(_simplified(search, shorter, splits))
     if problem.form == "task":
@@ -67,6 +70,7 @@ async def assess(search: Search, shorter: Program | None = None) -> dict[str, An
         "best_baseline": best.operator,
         "improved": improved,
         "words": words,
+        "noise": noise,
         "splits": splits,
     }
 
@@ -86,7 +90,7 @@ def _entrants(search: Search) -> list[tuple[str, Program]]:
         program = known.get(baseline.name)
         if program is None:
             program = Program(search.attempts.number(), "", "procedure", baseline.name, thought=baseline.title)
-            search.attempts.journal(program)
+            search.attempts.making.journal(program)
         found.append(("procedure", program))
     return found
 

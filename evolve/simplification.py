@@ -49,7 +49,7 @@ async def simplify_champion(search: Search) -> Program | None:
         return None
     thought = "the same decisions on train and valid in fewer terms"
     program = Program(search.attempts.number(), source, ORIGIN, "simplify", (champion.id,), thought)
-    search.attempts.journal(program)
+    search.attempts.making.journal(program)
     return program
 
 

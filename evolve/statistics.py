@@ -61,18 +61,32 @@ def compare(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Seq
     ValueError
         If the objective is not the problem's, or an outcome does not belong to these instances.
     """
-    if objective not in problem.objectives:
-        raise ValueError(f"{objective.name} is not an objective of {problem.name}")
-    for name, outcome in (("first", a), ("second", b)):
-        if len(outcome.values[objective.name]) != len(instances):
-            raise ValueError(
-                f"the {name} outcome has {len(outcome.values[objective.name])} values of {objective.name}, "
-                f"but there are {len(instances)} instances: evaluate both programs on the same split"
-            )
+    _check(problem, objective, a, b, instances)
     top, bottom = _terms(objective, a, b, instances)
     known = np.isfinite(top)
     plain = objective.kind not in ("ratio_of_sums", "decision_time")
     return _mean(top[known]) if plain else _ratio(top[known], bottom[known])
+
+
+def standard_error(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Sequence[Instance]) -> float:
+    """Standard error of the paired difference a - b, in the objective's unit; NaN with fewer than two pairs.
+
+    How far the difference would scatter if other instances of the same population had been drawn; of a ratio
+    of sums by linearisation.
+
+    Raises
+    ------
+    ValueError
+        As ``compare`` does.
+    """
+    _check(problem, objective, a, b, instances)
+    top, bottom = _terms(objective, a, b, instances)
+    known = np.isfinite(top)
+    top, bottom = top[known], bottom[known]
+    if len(top) < 2 or bottom.sum() <= 0:
+        return math.nan
+    left = top - top.sum() / bottom.sum() * bottom
+    return float(_errors(np.square(left).sum(), bottom.sum(), len(bottom)))
 
 
 def compare_chosen(
@@ -117,6 +131,17 @@ def compare_chosen(
     return Paired(single.difference, float(min(least, single.low)), float(max(most, single.high)), single.n)
 
 
+def _check(problem: Problem, objective: Objective, a: Ok, b: Ok, instances: Sequence[Instance]) -> None:
+    if objective not in problem.objectives:
+        raise ValueError(f"{objective.name} is not an objective of {problem.name}")
+    for name, outcome in (("first", a), ("second", b)):
+        if len(outcome.values[objective.name]) != len(instances):
+            raise ValueError(
+                f"the {name} outcome has {len(outcome.values[objective.name])} values of {objective.name}, "
+                f"but there are {len(instances)} instances: evaluate both programs on the same split"
+            )
+
+
 def _clearly_worse(n: int) -> float:
     """How many standard errors are too many for chance, over n instances; on few the asymptotic rule is too bold."""
     return math.sqrt(2.0 * math.log(math.log(max(n, _FEW))))
@@ -153,7 +178,7 @@ def _extreme_quantiles(left: np.ndarray, bottom: np.ndarray, rivals: np.ndarray,
     return float(np.quantile(below.min(axis=1), tail)), float(np.quantile(above.max(axis=1), 1 - tail))
 
 
-def _errors(squares: np.ndarray, total: float | np.ndarray, n: int) -> np.ndarray:
+def _errors(squares: np.ndarray | float, total: float | np.ndarray, n: int) -> np.ndarray:
     """Standard errors of ratios from sums of squared residuals and the sum of denominators."""
     found: np.ndarray = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1)) / total
     return found

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from evaluators.evaluator import Evaluator
 from evaluators.outcome import Failure, Ok
+from evolve.ledger import Notes
 from evolve.program import Candidate
 from problems.problem import Instance, Problem
 
@@ -31,6 +33,14 @@ class _Case(NamedTuple):
     at: int  # its place in train
     rival: Candidate
     name: str  # of the rival
+
+
+async def with_trace(
+    notes: Notes, evaluator: Evaluator, candidate: Candidate, parent: Candidate | None, baselines: Sequence[Candidate]
+) -> Notes:
+    """Notes that also tell what a candidate did where it did badly (see ``trace``), and each instance's group."""
+    told = await trace(evaluator, candidate, parent, baselines)
+    return replace(notes, trace=told, groups=tuple(instance.group for instance in evaluator.instances("train")))
 
 
 async def trace(

@@ -16,6 +16,7 @@ from evolve import tables
 from evolve.archives.pareto import ParetoArchive
 from evolve.commands.options import Json, Run, load_problem
 from evolve.errors import UserError
+from evolve.noise import in_words
 from evolve.program import Candidate
 from evolve.store import Store, run_folders
 
@@ -78,6 +79,7 @@ def show(run: Run, json: Json = False) -> None:
             "elapsed_s": store.meta("elapsed_s", 0.0),
             "champion": champion,
             "archive_hash": store.archive_hash(),
+            "noise": store.meta("noise", {}),
             "report": report,
         }
         source = store.program(champion).source if champion >= 0 else ""
@@ -97,6 +99,8 @@ def show(run: Run, json: Json = False) -> None:
     console.print(f"archive:  {found['archive_hash'] or 'empty'}", markup=False)
     if report:
         tables.show(*tables.report_tables(load_problem(config["problem"]), report))
+    elif found["noise"]:
+        tables.show(in_words(load_problem(config["problem"]), found["noise"]))
     if champion >= 0:
         console.print(f"\nchampion: program {champion}", style="bold")
         console.print(source, markup=False)

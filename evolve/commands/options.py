@@ -12,8 +12,7 @@ import typer
 from evaluators.evaluator import solve_procedure
 from evaluators.kinds import evaluator_of
 from evaluators.outcome import Outcome
-from evaluators.sandbox.limits import Limits
-from evolve.config import available_cores
+from evaluators.sandbox.limits import Limits, available_cores
 from evolve.errors import UserError
 from evolve.heuristic import Named
 from problems import registry

@@ -11,10 +11,9 @@ from rich.table import Table
 
 from evaluators.evaluator import Evaluator
 from evaluators.optimisers import OPTIMISERS
-from evaluators.sandbox.limits import Limits
+from evaluators.sandbox.limits import Limits, available_cores
 from evolve import heuristic, tables, tuning
 from evolve.commands.options import Json, WeakSandbox, checked_decoder, load_problem
-from evolve.config import available_cores
 from evolve.errors import UserError
 from problems.problem import Problem
 from problems.registry import unknown

@@ -32,6 +32,7 @@ from problems.serving._routing.metrics import RAW_UNITS, lower_bounds, measure
 from problems.serving._routing.reader import FORMAT, read
 from problems.serving._routing.rules import RULES
 from problems.serving._routing.suites import SPLITS, probes, suite
+from problems.serving._routing.trace import explain, narrate
 
 __all__ = ["PROBLEM", "Cluster", "Instance", "Request", "Routing", "make_cluster"]
 
@@ -118,4 +119,6 @@ PROBLEM = Problem(
     format=FORMAT,
     claims=CLAIMS,
     hidden=HIDDEN,
+    explain=explain,
+    narrate=narrate,
 )

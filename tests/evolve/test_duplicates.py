@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from evaluators.outcome import CompileError, Crashed, Ok, Outcome, Rejected
-from evolve.attempts import Attempts
 from evolve.findings import Findings
+from evolve.making import Making
 from evolve.program import Candidate, Program
 from problems import registry
 
@@ -72,11 +72,11 @@ class Evaluator:
 def together(found: Findings, *sources: str) -> tuple[list[Outcome], list[str]]:
     """Outcomes of programs that are under way together, told in order, and what was evaluated."""
     evaluator = Evaluator()
-    attempts = Attempts(None, found, evaluator, None, None)
+    making = Making(None, found, evaluator, None)
 
     async def run() -> list[Candidate]:
         programs = [Program(number, source, "llm") for number, source in enumerate(sources)]
-        return await asyncio.gather(*map(attempts._evaluate, programs))
+        return await asyncio.gather(*map(making.evaluate, programs))
 
     told = []
     for candidate in asyncio.run(run()):

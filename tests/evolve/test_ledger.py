@@ -37,9 +37,9 @@ def test_each_idea_has_its_result_relative_to_its_parent_the_best_first():
         child("Guess.", Dropped("race", "worse", 3, 20.0, [])),
     )
     assert found.tried(6) == (
-        "Sort by load. Result: better by 1.5 %.",
-        "Sort. Result: better by 1 %.",
-        "Wait. Result: worse by 2.5 %.",
+        "Sort by load. Result: better by 1.5 points.",
+        "Sort. Result: better by 1 points.",
+        "Wait. Result: worse by 2.5 points.",
         "Guess. Result: clearly worse, dropped before all instances were run.",
         "Twice. Result: no difference.",
         "Loop. Result: compile error: no float.",
@@ -59,12 +59,12 @@ def test_better_follows_the_direction_and_a_relative_resolution():
 def test_only_what_was_told_before_counts():
     found = ledger(child("First.", 9.0), child("Second.", 8.0))
     assert [len(found.tried(told)) for told in range(4)] == [0, 1, 2, 2]
-    assert found.tried(1) == ("First. Result: better by 1 %.",)
+    assert found.tried(1) == ("First. Result: better by 1 points.",)
 
 
 def test_an_idea_that_comes_again_is_told_once_with_its_best_result():
     found = ledger(child("Look at `the` load!", 9.0), child("look at the load", 8.0), child("Look at the load.", 11.0))
-    assert found.tried(3) == ("look at the load Result: better by 2 %.",)
+    assert found.tried(3) == ("look at the load. Result: better by 2 points.",)
 
 
 def test_children_without_a_thought_or_a_parent_that_is_ok_say_nothing():

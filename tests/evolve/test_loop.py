@@ -1,5 +1,6 @@
 """A run as a whole: order, determinism, interruption, resumption, duplicates, refusals."""
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import evolve
 from evaluators.admission.canonical import canonical_hash
 from evaluators.outcome import Anticipative, Ok
 from evolve import loop, parts, session
+from evolve.archives.pareto import ParetoArchive
+from evolve.program import Candidate
 from evolve.store import Store
 from evolve.strategies.greedy import Greedy
 from evolve.strategies.strategy import Wait
+from problems import registry
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +58,52 @@ def test_another_seed_gives_another_search(tmp_path, own):
     assert told(runs[0]) != told(runs[1])
 
 
-def test_the_budget_counts_evaluations_and_not_refusals(tmp_path, own):
-    folder = evolve.run("shop/job_shop", evaluations=40, seed=5, **own, out=tmp_path / "run")
-    with Store(folder) as store:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, own):
+    return evolve.run("shop/job_shop", evaluations=40, seed=5, **own, out=tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_the_budget_counts_evaluations_and_not_refusals(whole):
+    with Store(whole) as store:
         baselines = sum(p.origin == "baseline" for p in store.programs())
         counts = store.counts()
     assert sum(n for kind, n in counts.items() if kind != "rejected") == 40 + baselines
 
 
-def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(tmp_path, own):
-    folder = evolve.run("shop/job_shop", evaluations=10, seed=5, **own, out=tmp_path / "run")
-    with Store(folder) as store:
+def test_baselines_run_first_and_the_champion_is_read_on_valid_and_test(whole):
+    with Store(whole) as store:
         origins = [p.origin for p in store.programs()]
         assert origins[0] == "baseline"
         champion = store.outcomes_of(store.meta("champion"))
         assert isinstance(champion["valid"], Ok)
         assert isinstance(champion["test"], Ok)
         assert store.meta("report")["decoder"] == "non-delay"
+
+
+def test_hypervolume_never_falls_during_a_run_and_ends_with_the_front_that_is_kept(whole):
+    with Store(whole) as store:
+        programs, outcomes = {p.id: p for p in store.programs()}, store.outcomes("train")
+        told, front = [Candidate(programs[n], outcomes[n]) for n in store.tells()], store.meta("front")
+    objectives = registry.load("shop/job_shop").objectives
+    archive, volumes = ParetoArchive(objectives), []
+    reference = {o.name: 2.0 * max(c.objective(o.name) for c in told if isinstance(c.outcome, Ok)) for o in objectives}
+    for candidate in told:
+        archive.add(candidate)
+        volumes.append(archive.hypervolume(reference))
+    assert all(before <= after * (1 + 1e-12) for before, after in itertools.pairwise(volumes))
+    assert volumes[-1] > volumes[0] > 0.0
+    assert [c.program.id for c in archive.members] == front
+
+
+def test_the_noise_floor_is_measured_on_train_and_valid_and_told_with_the_report(whole, call):
+    with Store(whole) as store:
+        floors, report = store.meta("noise"), store.meta("report")
+    assert list(floors) == ["train", "valid"]
+    assert all(floor["error"] > 0 and floor["instances"] == 5 for floor in floors.values())
+    assert report["noise"] == floors
+    code, out, _ = call("show", whole)
+    assert code == 0
+    assert out.count("Noise: by the chance of which instances were drawn") == 1
 
 
 def start(folder, evaluations: int, own: dict) -> subprocess.Popen:

@@ -1,8 +1,13 @@
 """A user's own templates and operators, and the command that shows a prompt."""
 
 import json
+import os
+import re
+import signal
+import time
 
 import pytest
+from loopback import Loopback, say_by
 from scripted import evolve, finish, model, search
 
 from evolve.config import RunConfig
@@ -60,4 +65,34 @@ def test_the_first_prompt_of_a_problem_can_be_seen_without_a_run(tmp_path):
     code, out, _ = finish(evolve("prompt", "machine/total_tardiness", "--operator", "reflect"))
     assert code == 0
     assert "# Where it loses most" in out
+    assert re.search(r"- instance \d+ of 460 \(n\d+\): ", out)
     assert str(tmp_path.home()) not in out
+
+
+def test_also_of_a_problem_of_whole_programs():
+    code, out, err = finish(evolve("prompt", "machine/total_tardiness_sequencing"))
+    assert code == 0, err
+    assert "Define `solve(instance) -> solution`" in out
+
+
+def untimed(messages):
+    """Without lines of decision times: they are measured."""
+    return [[line for line in message["content"].splitlines() if " ns" not in line] for message in messages]
+
+
+def test_it_is_exactly_what_is_sent(tmp_path):
+    with Loopback(say_by(lambda request: "", delay_s=lambda request: 60.0)) as server:
+        command = ["run", "machine/total_tardiness", "--model", "openai/scripted", "--api-base", server.url]
+        process = evolve(*command, "--out", tmp_path / "run", OPENAI_API_KEY="sk-1234567")
+        deadline = time.monotonic() + 60.0
+        while len(server.requests) < 8 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        sent = [request.body["messages"] for request in server.requests]
+    assert sent
+    shown = [finish(evolve("prompt", target, "--json")) for target in (tmp_path / "run", "machine/total_tardiness")]
+    assert [code for code, _, _ in shown] == [0, 0]
+    of_run, of_problem = (json.loads(out)["messages"] for _, out, _ in shown)
+    assert of_run in sent
+    assert untimed(of_problem) == untimed(of_run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from tiny_problem import BASELINES, CHILD, PARENT, PARENTS, PROBLEM, candidate, ok
@@ -67,6 +68,23 @@ def test_a_parent_is_shown_next_to_the_best_baseline_of_each_group():
         "- Time per job, all: 12.5 ns (spt 12.5)",
     ):
         assert line in text.splitlines()
+
+
+def test_a_prompt_that_tells_everything_is_this_to_the_letter():
+    notes = Notes(
+        insights=("Sort by load. Result: better by 1.5 points.", "Wait. Result: worse by 2.5 points."),
+        trace="Instance 1 (small): 11 %, spt 10 %.\n- The program: job 2 ends last.",
+        groups=("small", "large"),
+    )
+    failed = candidate(4, TimedOut("run", "longer than 10 s"), "def priority(job, machine):\n    return 4.0\n")
+    text = user("reflect", [BASELINES[1], candidate(3, ok(15.0, 1.0, 1.0), CHILD), failed], notes)
+    assert text == (Path(__file__).parent / "golden" / "reflect.md").read_text()
+
+
+def test_a_parent_that_is_a_published_rule_is_named_as_such():
+    text = render(PROBLEM, Proposal("rewrite", BASELINES[:1]), baselines=BASELINES)[1]["content"]
+    assert "It is the published rule spt." in text
+    assert "Its idea" not in text
 
 
 def test_inspirations_and_failures_are_shown_apart():

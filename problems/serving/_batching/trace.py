@@ -9,6 +9,7 @@ import numpy as np
 
 from problems.serving._server.log import ADMIT, EVICT, KIND_BITS, PREFILL_SHIFT, REPEAT_BITS, REPEAT_SHIFT, STEP, WAIT
 from problems.serving._server.machine import BLOCK_TOKENS, BLOCKS, HORIZON, Serving
+from problems.serving._server.peaks import peak
 
 _NAMES = {ADMIT: "admits", EVICT: "preempts"}
 
@@ -24,18 +25,14 @@ def explain(data: Serving, solution: Any) -> str:
     broken = ttft_s > requests.ttft_slo_s
     slow = decode_s > requests.tpot_slo_s * np.maximum(requests.output_tokens - 1, 1)
     evicted = log[log & 3 == EVICT] >> KIND_BITS
-    times = np.concatenate([requests.arrival_s, first_s])
-    steps = np.concatenate([np.ones(len(first_s)), -np.ones(len(first_s))])
-    by_time = np.lexsort((steps, times))
-    waiting = np.cumsum(steps[by_time])
-    peak = int(np.argmax(waiting))
+    waiting, full_s = peak(requests.arrival_s, first_s, np.ones(len(first_s)))
     held, at_s = _memory(data, first_s, np.where(finished, solution.finish_s, end_s))
     worst = int(np.argmax(ttft_s))
     longest = f"{ttft_s[worst]:.3g} s, prompt {requests.prompt_tokens[worst]}, priority {requests.priority[worst]}"
     return (
         f"of the mean latency {ttft_s.mean():.3g} s is waiting for the first token, {decode_s.mean():.3g} s decoding; "
         f"promises broken for the first token by {100 * broken.mean():.0f} % of requests, for the pace by "
-        f"{100 * slow.mean():.0f} %. Queue peak {int(waiting[peak])} at {times[by_time][peak]:.0f} s; requests between "
+        f"{100 * slow.mean():.0f} %. Queue peak {waiting:.0f} at {full_s:.0f} s; requests between "
         f"first and last token need up to {100 * held:.0f} % of the KV cache (at {at_s:.0f} s). "
         f"{len(evicted)} preemptions of {len(np.unique(evicted))} requests, {int((~finished).sum())} unfinished. "
         f"Longest wait for a first token: {longest}, arrived {requests.arrival_s[worst]:.0f} s."
@@ -46,12 +43,8 @@ def _memory(data: Serving, first_s: np.ndarray, finish_s: np.ndarray) -> tuple[f
     """Largest share of blocks that requests between first token and end need, with all their output, and when."""
     requests = data.requests
     blocks = -(-(requests.prompt_tokens + requests.output_tokens) // int(data.limit[BLOCK_TOKENS]))
-    times = np.concatenate([first_s, finish_s])
-    steps = np.concatenate([blocks, -blocks])
-    by_time = np.lexsort((steps, times))
-    held = np.cumsum(steps[by_time])
-    peak = int(np.argmax(held))
-    return float(held[peak] / data.limit[BLOCKS]), float(times[by_time][peak])
+    held, at_s = peak(first_s, finish_s, blocks)
+    return held / float(data.limit[BLOCKS]), at_s
 
 
 def narrate(data: Serving, solution: Any) -> Sequence[str]:

@@ -12,7 +12,7 @@ from evaluators.outcome import Dropped, Ok
 from evolve.errors import UserError
 from evolve.operators import OPERATORS
 from evolve.strategies import registry
-from evolve.strategies.strategy import Offer, Strategy
+from evolve.strategies.strategy import Offer, Proposal, Strategy, Wait
 
 every = pytest.mark.parametrize("name", registry.names())
 either = pytest.mark.parametrize("operators", [GENETIC, LLM, EOH], ids=["genetic", "llm", "eoh"])
@@ -138,3 +138,14 @@ def test_models_are_named_from_the_view_and_a_reserve_only_as_the_strong_one(nam
 def test_without_any_ok_program_it_says_so(name):
     with pytest.raises(LookupError, match="no program to start from"):
         told(name, [failed(0)]).ask(view(), np.random.default_rng(0))
+
+
+@every
+@either
+def test_it_waits_for_attempts_under_way_at_most_and_never_while_there_are_none(name, operators):
+    # at the start, where it knows of one program only, and after a whole story
+    for strategy in (told(name, story()[:1]), told(name, story())):
+        for seed in range(20):
+            assert isinstance(strategy.ask(view(operators), np.random.default_rng(seed)), Proposal)
+            asked_for = strategy.ask(view(operators, pending=16), np.random.default_rng(seed))
+            assert isinstance(asked_for, Proposal | Wait)

@@ -15,6 +15,7 @@ from problems.serving._cluster.replay import verify
 from problems.serving._cluster.views import Instance, Request
 from problems.serving._routing.claims import CLAIMS
 from problems.serving._routing.metrics import measure, repeated_tokens
+from problems.serving._routing.trace import explain, narrate
 from problems.serving._server.requests import make_requests
 from problems.serving.request_routing import PROBLEM
 
@@ -50,6 +51,22 @@ def conversation() -> Cluster:
     requests = make_requests([0.0, 6.0], [4, 9], [2, 1], [2, 1], session=0, session_tokens=[0, 5])
     limits = small(decision_s=0.0, candidate_s=0.0)
     return make_cluster(requests, [Group(linear_cost(token=1.0), limits, 2)], AT_ONCE, cache_tokens=4)
+
+
+def test_a_trace_tells_hits_work_queues_and_decisions() -> None:
+    data = conversation()
+    near, far = serve_cluster(data, where_it_is_cached), serve_cluster(data, last_server)
+    # 13 prompt tokens, of which a block of 4 was seen before; near: 4 and 5 computed on server 1; far: all on server 2
+    assert explain(data, near) == (
+        "69 % of prompt tokens computed, 69 % were new. Of all prefill work server 1 of 2 has 100 %, server 2 0 %. "
+        "Fullest queue: 1 requests without a first token at server 1, 0 s. Promise for the first token broken for 0 % "
+        "of requests. Longest wait: 5 s at server 1, prompt 9, 5 of it computed, arrived 6 s."
+    )
+    assert narrate(data, near)[1] == (
+        "sends request 2 (prompt 9, arrived 6.00 s) to server 1 of 2, which computes 5 of it"
+    )
+    assert "server 2 of 2 has 100 %, server 1 0 %" in explain(data, far)
+    assert "to server 2 of 2, which computes 5 of it" in narrate(data, far)[1]
 
 
 def test_the_second_turn_is_faster_where_the_first_one_was() -> None:
