@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from evolve.archives.cells import CellArchive
 from evolve.archives.groups import group_champions
 from evolve.operators import OPERATORS, is_tuned, needed, of_kinds
 from evolve.program import Candidate
@@ -46,6 +47,7 @@ class PortfolioConfig:
     tournament: int = 4
     front: float = 0.1  # share of parents from the archive's front
     niche: float = 0.2  # and from the champions by group of instances
+    cells: float = 0.0  # and from the least visited cells of profiles over groups
     nursery: float = 0.5  # and from the nursery, while there is one
     tuned: float = 0.5  # share of evaluations that goes into tuning, where there is any
     expanded: float = 0.5  # share of tunings whose parent gets more factors first, where the proposer knows how
@@ -71,6 +73,7 @@ class Portfolio(Strategy):
         self._config = config
         self._population = Population(problem.primary, config.population)
         self._tunings = Tunings(config.tuned, config.expanded, config.tournament)
+        self._cells = CellArchive(problem.primary) if config.cells else None
         self._starts: list[Candidate] = []
         self._nursery: Population | None = None
         self._raised: set[int] = set()  # ids that belong to the nursery
@@ -106,6 +109,8 @@ class Portfolio(Strategy):
         """Credit the operator, let the candidate compete, found or close a nursery."""
         self._told += 1
         self._tunings.tell(candidate)
+        if self._cells is not None:
+            self._cells.add(candidate)
         self._asked = self._asked or bool(candidate.program.model)
         value = loss(candidate, self._primary)
         if not candidate.program.parents:
@@ -133,6 +138,7 @@ class Portfolio(Strategy):
             "stalled": self._stalled,
             "population": self._population.ids,
             "nursery": None if self._nursery is None else self._nursery.ids,
+            "cells": [] if self._cells is None else self._cells.state(),
             "credit": {" ".join(arm).strip(): list(pair) for arm, pair in sorted(self._credit.items())},
         }
 
@@ -147,6 +153,8 @@ class Portfolio(Strategy):
             return pick(rng, view.front)
         if turn < self._config.front + self._config.niche:
             return pick(rng, self._champions())
+        if self._cells and turn < self._config.front + self._config.niche + self._config.cells:
+            return self._cells.least_visited(rng)
         return self._drawn(pool, rng)
 
     def _inspirations(self, parent: Candidate, rng: np.random.Generator) -> tuple[Candidate, ...]:

@@ -1,7 +1,5 @@
 """Steady-state evolution: who gets in, who stays, who becomes a parent."""
 
-import dataclasses
-
 import numpy as np
 from stories import GENETIC, LLM, asked, ok, problem, story, told, view
 
@@ -88,28 +86,3 @@ def test_a_single_program_is_mutated_and_has_no_company():
     assert {tuple(parents) for operator, parents, _ in asked(strategy) if operator == "mutate"} == {(0,)}
     assert {operator for operator, _, _ in asked(strategy)} == {"mutate"}
     assert all(not inspirations for _, _, inspirations in asked(strategy, LLM))
-
-
-def tuned_view(operators=(*GENETIC, "expand", "tune"), tuning=40):
-    return dataclasses.replace(view(operators), tuning=tuning)
-
-
-def test_tunings_take_their_share_of_evaluations():
-    strategy = small(story())
-    proposals = [strategy.ask(tuned_view(tuning=4), np.random.default_rng(seed)).operator for seed in range(600)]
-    tuned = sum(operator in ("tune", "expand") for operator in proposals)
-    assert 80 <= tuned <= 120 + 40  # a sixth: each costs five evaluations, any other one
-
-
-def test_nothing_is_tuned_where_there_is_no_tuning():
-    strategy = small(story())
-    proposals = [strategy.ask(tuned_view(tuning=0), np.random.default_rng(seed)).operator for seed in range(200)]
-    assert set(proposals) == set(GENETIC)
-
-
-def test_a_program_is_tuned_once_and_only_if_it_has_constants():
-    written = "def f(x):\n    return 0.5 * x\n"
-    candidates = [ok(0, 1.0), ok(1, 2.0, source=written), ok(2, 3.0, source=written)]
-    strategy = small([*candidates, ok(3, 1.5, source=written, parents=(1,), operator="tune")])
-    asks = [strategy.ask(tuned_view(tuning=1), np.random.default_rng(seed)) for seed in range(300)]
-    assert {p.parents[0].program.id for p in asks if p.operator == "tune"} == {2}
