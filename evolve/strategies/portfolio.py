@@ -1,13 +1,13 @@
 """The portfolio: a population, champions by group, a nursery, and operators that earn their share.
 
-Four sources of parents keep a search from settling on one idea: the ranked population, the front of
-all objectives, the champion of each group of instances, and a nursery. Operator and model are drawn
-together by Thompson sampling: the share of a pair's children that won a place, divided by the dollars
-that asking the model reserves [4]_, times the weight that its user gave it. When nothing was gained for
-a while, a nursery is founded from the starting programs: its children compete among themselves until
-it has caught up or its time is over, so that a new idea is not measured against a polished old one;
-its best then join the population. Where models are asked, a nursery begins with redesigns by the
-strong one, which sees the champions.
+The best program is the most frequent parent. Four more sources keep a search from settling on its idea:
+the ranked population, the front of all objectives, the champion of each group of instances, and a
+nursery. Operator and model are drawn together by Thompson sampling: the share of a pair's children that
+won a place, divided by the dollars that asking the model reserves [4]_, times the weight that its user
+gave it. When nothing was gained for a while, a nursery is founded from the starting programs: its
+children compete among themselves until it has caught up or its time is over, so that a new idea is not
+measured against a polished old one; its best then join the population. Where models are asked, a
+nursery begins with redesigns by the strong one, which sees the champions.
 
 References
 ----------
@@ -45,7 +45,8 @@ class PortfolioConfig:
 
     population: int = 60
     tournament: int = 4
-    front: float = 0.1  # share of parents from the archive's front
+    best: float = 0.3  # share of parents that are the best program
+    front: float = 0.1  # and from the archive's front
     niche: float = 0.2  # and from the champions by group of instances
     cells: float = 0.0  # and from the least visited cells of profiles over groups
     nursery: float = 0.5  # and from the nursery, while there is one
@@ -148,12 +149,17 @@ class Portfolio(Strategy):
         return pool.tournament(rng, self._config.tournament)
 
     def _parent(self, view: View, pool: Population, rng: np.random.Generator) -> Candidate:
+        best, front, niche, cells = np.cumsum(
+            [self._config.best, self._config.front, self._config.niche, self._config.cells]
+        )
         turn = rng.random()
-        if turn < self._config.front and view.front:
+        if turn < best:
+            return pool[0]
+        if turn < front and view.front:
             return pick(rng, view.front)
-        if turn < self._config.front + self._config.niche:
+        if turn < niche:
             return pick(rng, self._champions())
-        if self._cells and turn < self._config.front + self._config.niche + self._config.cells:
+        if turn < cells and self._cells:
             return self._cells.least_visited(rng)
         return self._drawn(pool, rng)
 
