@@ -35,11 +35,14 @@ class Finding(NamedTuple):
 
 def reproduce(
     papers: Annotated[list[str] | None, typer.Argument(help="Part of a paper's name; all papers if none.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out experiments that take, or compile for, more than seconds.")
+    ] = False,
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/papers.md.")] = False,
 ) -> None:
     """Run the experiments that check published claims; print what was measured and what that says."""
-    chosen = _choose(papers or [])
+    chosen = [(about, claim) for about, claim in _choose(papers or []) if not (quick and claim.slow)]
     findings = [_check(about, claim) for about, claim in chosen]
     if json:
         tables.print_json([_as_json(finding) for finding in findings])

@@ -84,6 +84,7 @@ CLAIMS = (
         2.25,
         setting="Llama-3.1-8B on 8 A100, conversations as in Mooncake's trace, 90 % of first tokens within 5 s",
         experiment=_dual_map,
+        slow=True,
         why="theirs is the best of several traces, and migrates requests from hot servers besides",
     ),
     Claim(
@@ -94,6 +95,7 @@ CLAIMS = (
         10.0,
         setting="as above at 80 % load; dispatch alone, theirs with live migration",
         experiment=_tail,
+        slow=True,
         why="the tail here is the longest prompt's own prefill, which no dispatch shortens; migration is not modelled",
     ),
     Claim(
@@ -104,6 +106,7 @@ CLAIMS = (
         1.41,
         setting="text-to-SQL calls on one H100, one A100 and four A10, 8B model, 25 % load; calls, not whole queries",
         experiment=_deadline,
+        slow=True,
         why="an A10 is eight times slower than an H100; the paper's GPUs differ by less, and it also reorders queues",
     ),
     Claim(
@@ -127,5 +130,6 @@ CLAIMS = (
         setting="2000 questions on 100 or 200 documents, Llama-3.1-8B on an A100 with all or 30 % of the KV cache; "
         "batches are limited to 256 requests in both; theirs also fuses attention over prefixes",
         experiment=_batch_llm,
+        slow=True,
     ),
 )
