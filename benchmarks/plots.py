@@ -132,7 +132,7 @@ def load() -> str:
             means[rule].append((100 * share, float(np.mean([f["mean_ttft"] for f in found]))))
             tails[rule].append((100 * share, float(np.mean([f["p99_ttft"] for f in found]))))
     across = Axis("load, % of saturation", (50, 60, 70, 80, 90, 100, 110))
-    up = Axis("time to first token, s", (0.1, 1, 10, 100, 1000), logarithmic=True)
+    up = Axis("time to first token, s", (0.01, 0.1, 1, 10, 100, 1000), logarithmic=True)
     return chart(
         *(
             Panel(title, across, up, [Series(rules[rule], points) for rule, points in found.items()])
@@ -198,7 +198,7 @@ def headroom(folder: Path) -> str:
     return chart(
         Panel(
             "Mooncake conversations",
-            Axis("capacity, blocks of 512 tokens", (500, 2000, 10_000, 50_000), logarithmic=True),
+            Axis("capacity, blocks of 512 tokens", (500, 1000, 2000, 5000, 10_000, 20_000, 50_000), logarithmic=True),
             Axis("blocks hit, %", (0, 10, 20, 30, 40)),
             [Series(labels[rule], points) for rule, points in hits.items()],
         )

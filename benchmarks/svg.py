@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
+from math import log
 from typing import NamedTuple
 
 # Colours that stay apart for all kinds of colour vision: Okabe and Ito (2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WIDTH, HEIGHT = 380, 320  # of a panel
-LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 50  # around its plot
+LEFT, RIGHT, TOP, BOTTOM = 66, 24, 34, 50  # around its plot
 LEGEND = 22  # height of a row of the legend, above all panels
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12"'
 CHARACTER = 6.9  # about the width of one
@@ -45,8 +46,6 @@ class Panel(NamedTuple):
 
 def _scale(axis: Axis, start: float, end: float) -> Callable[[float], float]:
     """Place of a value between two pixels."""
-    from math import log
-
     low, high = axis.ticks[0], axis.ticks[-1]
 
     def place(value: float) -> float:

@@ -54,10 +54,17 @@ def test_reproduce_prints_a_list_of_objects() -> None:
     assert found[1]["measured"] > 1.0
 
 
+def test_a_quick_check_leaves_out_what_takes_long() -> None:
+    run = CliRunner().invoke(app, ["reproduce", "D2MoE", "BatchLLM", "--quick", "--json"])
+    assert [f["paper"] for f in json.loads(run.stdout)] == ["D2MoE (2025)"] * 2
+    assert all(claim.experiment for _, claim in declared() if claim.slow)
+
+
 def test_an_unknown_paper_is_refused_with_those_there_are() -> None:
     run = CliRunner().invoke(app, ["reproduce", "nonsense"])
     assert isinstance(run.exception, UserError)
     assert "'nonsense'; known: " in str(run.exception)
+    assert "\n" not in str(run.exception)
 
 
 def test_the_page_of_papers_has_a_row_for_each_claim_as_declared() -> None:
