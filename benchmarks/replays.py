@@ -107,7 +107,7 @@ class Rank:
 
 
 def replay_apart(run: Run, cost: StepCost, ranks: int) -> Run:
-    """Each rank by itself, with every so-and-so-manieth request."""
+    """Each rank by itself; they get the requests in turns."""
     first_s, last_s = np.zeros(len(run.arrival_s)), np.zeros(len(run.arrival_s))
     for k in range(ranks):
         mine = slice(k, None, ranks)
