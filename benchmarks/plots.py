@@ -81,13 +81,13 @@ def chunk() -> str:
         Panel(
             "P99 of the longest gap",
             across,
-            Axis("longest gap of a request's output, ms", (0, 50, 100, 150, 200, 250)),
+            Axis("longest gap of a request's output, ms", (0, 50, 100, 150, 200)),
             [Series(labels[rate], points) for rate, points in gaps.items()],
         ),
         Panel(
             "Mean wait for the first token",
             across,
-            Axis("mean time to first token, s", (0.1, 1, 10, 100, 1000), logarithmic=True),
+            Axis("mean time to first token, s", (0.1, 1, 10, 100), logarithmic=True),
             [Series(labels[rate], points) for rate, points in waits.items()],
         ),
     )
@@ -102,8 +102,8 @@ def replay(folder: Path) -> str:
     found = run(BATCHING, data, source(BATCHING, "vllm_v1"))
     panels = []
     for title, real, ours, ticks in (
-        ("Time to first token, s", past.first_token_s, found.first_token_s, (0, 5, 10, 15, 20, 25)),
-        ("Latency, s", past.last_token_s, found.finish_s, (0, 10, 20, 30, 40, 50)),
+        ("Time to first token", past.first_token_s, found.first_token_s, (0, 5, 10, 15, 20, 25)),
+        ("Latency", past.last_token_s, found.finish_s, (0, 10, 20, 30, 40, 50)),
     ):
         points = [(float(a), float(b)) for a, b in zip(real - past.arrival_s, ours - past.arrival_s, strict=True)]
         equal = Series("equal", [(ticks[0], ticks[0]), (ticks[-1], ticks[-1])], marks=False, dashed=True, colour=6)
@@ -129,10 +129,10 @@ def load() -> str:
         instances = [served(scenario, share, Traffic(size=1000), seed) for seed in (1, 2, 3)]
         for rule in rules:
             found = [measure(data, run(BATCHING, data, source(BATCHING, rule))) for data in instances]
-            means[rule].append((100 * share, float(np.mean([f["mean_ttft"] for f in found]))))
-            tails[rule].append((100 * share, float(np.mean([f["p99_ttft"] for f in found]))))
+            means[rule].append((round(100 * share), float(np.mean([f["mean_ttft"] for f in found]))))
+            tails[rule].append((round(100 * share), float(np.mean([f["p99_ttft"] for f in found]))))
     across = Axis("load, % of saturation", (50, 60, 70, 80, 90, 100, 110))
-    up = Axis("time to first token, s", (0.01, 0.1, 1, 10, 100, 1000), logarithmic=True)
+    up = Axis("time to first token, s", (0.5, 1, 2, 5, 10, 20, 50, 100, 200), logarithmic=True)
     return chart(
         *(
             Panel(title, across, up, [Series(rules[rule], points) for rule, points in found.items()])

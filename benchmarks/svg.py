@@ -14,6 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 24, 34, 50  # around its plot
 LEGEND = 22  # height of a row of the legend, above all panels
 FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12"'
 CHARACTER = 6.9  # about the width of one
+MANY = 50  # points from which on they are drawn small, and let one another through
 
 
 class Axis(NamedTuple):
@@ -101,29 +102,26 @@ def _axes(panel: Panel, box: tuple[float, float, float, float]) -> list[str]:
 
 
 def _draw(panel: Panel, box: tuple[float, float, float, float]) -> list[str]:
+    """Lines, and all marks above them."""
     left, top, right, bottom = box
     across, up = _scale(panel.x, left, right), _scale(panel.y, bottom, top)
-    parts = []
+    lines, marks = [], []
     for k, series in enumerate(panel.series):
         colour = COLOURS[k if series.colour < 0 else series.colour]
-        inside = [
-            (across(x), up(y))
-            for x, y in series.points
-            if panel.x.ticks[0] <= x <= panel.x.ticks[-1] and panel.y.ticks[0] <= y <= panel.y.ticks[-1]
-        ]
-        if len(inside) < len(series.points):
-            raise ValueError(f"{panel.title}: {series.label} leaves the axes; give them more ticks")
-        dash = ' stroke-dasharray="5 4"' if series.dashed else ""
+        for x, y in series.points:
+            if not (panel.x.ticks[0] <= x <= panel.x.ticks[-1] and panel.y.ticks[0] <= y <= panel.y.ticks[-1]):
+                raise ValueError(f"{panel.title}: {series.label} leaves the axes at {x:g}, {y:g}; give them more ticks")
+        places = [(across(x), up(y)) for x, y in series.points]
         if series.line:
-            path = "L".join(f"{x:.1f} {y:.1f}" for x, y in inside)
-            parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
+            dash = ' stroke-dasharray="5 4"' if series.dashed else ""
+            path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+            lines.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         if series.marks:
-            radius, opacity = ("3", "1") if series.line else ("2.2", "0.65")
-            parts += [
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" fill-opacity="{opacity}"/>'
-                for x, y in inside
-            ]
-    return parts
+            crowd = len(places) > MANY
+            radius, opacity = (2.2, 0.6) if crowd else (3.5 if series.line else 4.5, 1)
+            style = f'r="{radius}" fill="{colour}" fill-opacity="{opacity}"'
+            marks += [f'<circle cx="{x:.1f}" cy="{y:.1f}" {style}/>' for x, y in places]
+    return lines + marks
 
 
 def chart(*panels: Panel) -> str:
