@@ -132,10 +132,11 @@ def load() -> str:
             means[rule].append((round(100 * share), float(np.mean([f["mean_ttft"] for f in found]))))
             tails[rule].append((round(100 * share), float(np.mean([f["p99_ttft"] for f in found]))))
     across = Axis("load, % of saturation", (50, 60, 70, 80, 90, 100, 110))
+    hidden = ("past_future", "learning_to_rank")  # they lie on others
     up = Axis("time to first token, s", (0.5, 1, 2, 5, 10, 20, 50, 100, 200), logarithmic=True)
     return chart(
         *(
-            Panel(title, across, up, [Series(rules[rule], points) for rule, points in found.items()])
+            Panel(title, across, up, [Series(rules[r], points, dashed=r in hidden) for r, points in found.items()])
             for title, found in (("Mean", means), ("P99", tails))
         )
     )

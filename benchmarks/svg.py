@@ -89,7 +89,7 @@ def _axes(panel: Panel, box: tuple[float, float, float, float]) -> list[str]:
     for tick in panel.x.ticks:
         x = across(tick)
         parts.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" stroke="#e4e4e4"/>')
-        parts.append(_text(x, bottom + 16, f"{tick:,g}"))
+        parts.append(_text(x, bottom + 16, f"{tick / 1000:g}k" if tick >= 10_000 else f"{tick:,g}"))
     for tick in panel.y.ticks:
         y = up(tick)
         parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="#e4e4e4"/>')
