@@ -19,7 +19,9 @@ from scipy.optimize import least_squares
 
 from problems._hardware import devices, models, roofline
 from problems._hardware.devices import Device
+from problems._hardware.formats import FORMATS
 from problems._hardware.models import BYTES
+from problems._hardware.step_cost import step_cost, step_seconds
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/llm"
 VIDUR_MODELS = {
@@ -267,6 +269,18 @@ def collectives(folder: Path) -> None:
                 print(f"largest {factor * size.max() / t[size.argmax()] / 1e9:.0f} GB/s")
 
 
+def weight_formats() -> None:
+    """V4: efficiency of reading packed weights on the L4, relative to bf16, and the step if it were 1."""
+    on, of = devices.device("L4"), models.model("Qwen2.5-7B")
+    rate = on.bandwidth_bytes_per_s * on.gemm_bandwidth_efficiency
+    weights = of.layers * (of.attention_parameters + of.ffn_parameters(of.ffn))
+    for name, milliseconds in (("nf4", 59.36), ("awq-marlin", 45.24), ("gptq-exllamav2", 17.36)):
+        for engine in ("transformers-eager", "kernels-only"):
+            rest = step_seconds(step_cost(on, of, engine=engine), 0, 0.0, 1, 2048.0) - BYTES * weights / rate
+            read_s = weights * FORMATS[name].bytes_per_weight / rate
+            print(f"L4 {name}, {engine}: {read_s / (1e-3 * milliseconds - rest):.3f}, {1e3 * (rest + read_s):.1f} ms")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
@@ -277,6 +291,7 @@ def main() -> None:
     small_ops(folder)
     attention(folder)
     collectives(folder)
+    weight_formats()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Claim:
     tolerance: float = 0.25
     neutral: float = 1.0  # value that means no effect
     why: str = ""  # why it cannot be checked, or what explains a difference
+    slow: bool = False  # the experiment takes long, or compiles for long: left out of a quick check
 
     def verdict(self, measured: float | None) -> Verdict:
         """What a measured value says of the claim."""

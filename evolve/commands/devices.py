@@ -14,6 +14,7 @@ from evolve.errors import UserError
 from problems import registry
 from problems._hardware import user
 from problems._hardware.devices import DEFAULT_ENGINE, find_device
+from problems._hardware.formats import FORMATS
 from problems._hardware.models import find_model
 
 app = typer.Typer(
@@ -46,6 +47,10 @@ def as_json(hardware: user.Hardware) -> dict[str, Any]:
         ],
         "engines": [
             {"name": r.engine.name, "numbers": numbers(r.engine, r.sources)} for r in hardware.engines.values()
+        ],
+        "weight formats": [
+            {"name": name, "numbers": numbers(f, dict.fromkeys(f._fields[:-1], f.source))}
+            for name, f in FORMATS.items()
         ],
     }
 
@@ -81,14 +86,19 @@ def devices(context: typer.Context, file: File = None, json: Json = False) -> No
             f"{shape.kv_bytes_per_token:,}",
         )
     engines = "engines: " + ", ".join(hardware.engines)
-    tables.show(gpus, "", models, "", engines, "every number with its source: evolve devices show NAME, or --json")
+    formats = "weight formats: " + ", ".join(FORMATS)
+    tables.show(
+        gpus, "", models, "", engines, formats, "every number with its source: evolve devices show NAME, or --json"
+    )
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A device, model or engine.")], file: File = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="A device, model, engine or weight format.")],
+    file: File = None,
+    json: Json = False,
 ) -> None:
-    """All numbers of one device, model or engine, each with its source."""
+    """All numbers of one device, model, engine or weight format, each with its source."""
     everything = as_json(user.load(file))
     for kind, entries in everything.items():
         for found in entries:
@@ -107,7 +117,8 @@ def _print_one(kind: str, found: dict[str, Any], json: bool) -> None:
         for key, value in found.items():
             if key not in ("name", "aliases", "source"):
                 derived = key in ("parameters", "active_parameters", "kv_bytes_per_token")
-                table.add_row(key, f"{value:,}", "computed from the shape" if derived else found["source"])
+                shown = value if isinstance(value, str) else f"{value:,}"
+                table.add_row(key, shown, "computed from the shape" if derived else found["source"])
     else:
         for key, number in found["numbers"].items():
             value = number["value"]

@@ -13,17 +13,21 @@ from evolve import tables
 from evolve.commands.options import Json
 from evolve.errors import UserError
 from problems import registry
+from problems._hardware.claims import CLAIMS as OF_HARDWARE
 from problems.claims import Claim, Verdict
-from problems.problem import Baseline, Problem
+from problems.problem import Baseline
 
 if TYPE_CHECKING:
     from evaluators.compiler.compile import CompiledProgram
 
 
+HARDWARE = "hardware"  # in place of a problem: claims of devices and operators, problems/_hardware/claims.py
+
+
 class Finding(NamedTuple):
     """A claim that has been checked."""
 
-    problem: str
+    problem: str  # or HARDWARE
     claim: Claim
     measured: float | None
     verdict: Verdict
@@ -31,12 +35,15 @@ class Finding(NamedTuple):
 
 def reproduce(
     papers: Annotated[list[str] | None, typer.Argument(help="Part of a paper's name; all papers if none.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out experiments that take, or compile for, more than seconds.")
+    ] = False,
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/papers.md.")] = False,
 ) -> None:
     """Run the experiments that check published claims; print what was measured and what that says."""
-    chosen = _choose(papers or [])
-    findings = [_check(problem, claim) for problem, claim in chosen]
+    chosen = [(about, claim) for about, claim in _choose(papers or []) if not (quick and claim.slow)]
+    findings = [_check(about, claim) for about, claim in chosen]
     if json:
         tables.print_json([_as_json(finding) for finding in findings])
     elif markdown:
@@ -45,15 +52,21 @@ def reproduce(
         tables.console.print(_table(findings))
 
 
-def _choose(papers: Sequence[str]) -> list[tuple[Problem, Claim]]:
+def declared() -> list[tuple[str, Claim]]:
+    """All claims, each with the problem whose baselines it is of, or HARDWARE."""
+    of_problems = [(name, claim) for name in registry.names() for claim in registry.load(name).claims]
+    return [(HARDWARE, claim) for claim in OF_HARDWARE] + of_problems
+
+
+def _choose(papers: Sequence[str]) -> list[tuple[str, Claim]]:
     """Claims of the papers that are named, in order of declaration."""
-    every = [(p, claim) for p in map(registry.load, registry.names()) for claim in p.claims]
+    every = declared()
     for name in papers:
         if not any(name.lower() in claim.paper.lower() for _, claim in every):
             known = ", ".join(dict.fromkeys(claim.paper for _, claim in every))
             raise UserError(f"no claim of a paper {name!r}; known: {known}")
     wanted = [name.lower() for name in papers] or [""]
-    return [(p, claim) for p, claim in every if any(name in claim.paper.lower() for name in wanted)]
+    return [(about, claim) for about, claim in every if any(name in claim.paper.lower() for name in wanted)]
 
 
 @cache
@@ -64,17 +77,18 @@ def _compiled(problem: str, source: str) -> CompiledProgram:
     return compile_hooks(source, registry.load(problem))
 
 
-def _check(problem: Problem, claim: Claim) -> Finding:
+def _check(about: str, claim: Claim) -> Finding:
     """Run the experiment; every solution in it is verified."""
     from evaluators.compiler.compile import simulate
 
     def solve(rule: Baseline, data: Any) -> Any:
-        solution = simulate(problem, problem.default_decoder, data, _compiled(problem.name, rule.source))
+        problem = registry.load(about)
+        solution = simulate(problem, problem.default_decoder, data, _compiled(about, rule.source))
         problem.verify(data, solution)
         return solution
 
     measured = claim.experiment(solve) if claim.experiment else None
-    return Finding(problem.name, claim, measured, claim.verdict(measured))
+    return Finding(about, claim, measured, claim.verdict(measured))
 
 
 def _measured(finding: Finding) -> str:
@@ -114,7 +128,8 @@ def _page(findings: Sequence[Finding]) -> str:
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield "# Papers: what they claim, and what we measure\n"
-    yield "Made by `evolve reproduce --markdown`; each row is declared next to the baselines of its problem.\n"
+    yield "Made by `evolve reproduce --markdown`; each row is declared next to the baselines of its problem,"
+    yield "those of devices and operators in `problems/_hardware/claims.py`.\n"
     yield "*Reproduced*: within a quarter of the published range. *Direction only*: the same sign, another size."
     yield "*Not reproduced*: no effect here, or the opposite. *Not checkable*: the reason stands with it.\n"
     yield "| paper | problem | claim | published | measured | our setting | verdict |"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from problems._hardware._toml import Rule, read, refuse_unknown, spelled_out
+from problems._hardware.formats import FORMATS, weight_format
 from problems.problem import BadInstance
 from problems.registry import unknown
 
@@ -39,6 +40,7 @@ class Model(NamedTuple):
     latent_dim: int = 0  # > 0: multi-head latent attention with this compressed dimension
     latent_rope_dim: int = 0
     latent_query_dim: int = 0
+    weights: str = "bf16"  # format of the layers' weights, of formats.py
 
     @property
     def expert_layers(self) -> int:
@@ -76,6 +78,16 @@ class Model(NamedTuple):
         return self._parameters(self.experts_per_token)
 
     @property
+    def stored_bytes(self) -> tuple[float, float]:
+        """Bytes of all weights but those of routed experts, and of these."""
+        each = weight_format(self.weights).bytes_per_weight
+        routed = self.expert_layers * self.experts * self.ffn_parameters(self.expert_ffn)
+        packed = self.layers * self.attention_parameters
+        packed += (self.layers - self.expert_layers) * self.ffn_parameters(self.ffn)
+        packed += self.expert_layers * self.shared_experts * self.ffn_parameters(self.expert_ffn)
+        return each * packed + BYTES * (self.parameters - routed - packed), each * routed
+
+    @property
     def kv_bytes_per_token(self) -> int:
         """Key-value cache of one token, all layers."""
         per_layer = self.latent_dim + self.latent_rope_dim if self.latent_dim else 2 * self.kv_heads * self.head_dim
@@ -89,7 +101,7 @@ FLAGS = ("gated", "tied_embeddings")
 RULES = {
     key: _COUNT if key in REQUIRED and key != "ffn" else _MAYBE
     for key in Model._fields
-    if key != "name" and key not in FLAGS
+    if key not in ("name", "weights") and key not in FLAGS
 }
 
 
@@ -122,7 +134,7 @@ def models_of(
 def _model(
     content: dict[str, Any], path: Path, name: str, table: dict[str, Any], known: dict[str, ModelRecord]
 ) -> ModelRecord:
-    refuse_unknown(path, name, table, dict.fromkeys(("aliases", "source", "like", *RULES, *FLAGS)))
+    refuse_unknown(path, name, table, dict.fromkeys(("aliases", "source", "like", "weights", *RULES, *FLAGS)))
     values: dict[str, Any] = {}
     if "like" in table:
         values = find_model(table["like"], known, f"{path}, {name}.like: ").model._asdict()
@@ -131,7 +143,9 @@ def _model(
             raise BadInstance(f"{path}, {name}.{key}: must be {RULES[key].words}, got {value!r}")
         if key in FLAGS and not isinstance(value, bool):
             raise BadInstance(f"{path}, {name}.{key}: must be true or false, got {value!r}")
-        if key in RULES or key in FLAGS:
+        if key == "weights" and value not in FORMATS:
+            raise BadInstance(f"{path}, {name}.weights: must be one of {', '.join(FORMATS)}, got {value!r}")
+        if key in RULES or key in FLAGS or key == "weights":
             values[key] = value
     for key in REQUIRED:
         if key not in values:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._hardware.devices import Device
+from problems._hardware.formats import weight_format
 from problems._hardware.models import BYTES, Model
 from problems.problem import BadInstance
 
@@ -28,9 +29,9 @@ def smooth_roofline(device: Device, data_bytes: np.ndarray, flops: np.ndarray) -
     return device.gemm_floor_s + slower * (1 + ratio**q) ** (1 / q)
 
 
-def gemm_seconds(device: Device, tokens: np.ndarray, k: float, n: float) -> Seconds:
-    """(tokens, k) times a (k, n) weight, all bf16."""
-    moved = BYTES * (k * n + tokens * (k + n))
+def gemm_seconds(device: Device, tokens: np.ndarray, k: float, n: float, weight_bytes: float = BYTES) -> Seconds:
+    """(tokens, k) times a (k, n) weight, bf16 but for weights that take otherwise long to read."""
+    moved = weight_bytes * k * n + BYTES * tokens * (k + n)
     return np.where(tokens > 0, smooth_roofline(device, moved, 2.0 * tokens * k * n), 0.0)
 
 
@@ -44,11 +45,11 @@ def small_ops_seconds(device: Device, tokens: np.ndarray, model: Model, tp: int,
 
 def attention_projection_seconds(device: Device, tokens: np.ndarray, model: Model, tp: int) -> Seconds:
     """Projections before and after the attention of one layer, on one of tp ranks."""
-    h, d = model.hidden, model.head_dim
+    h, d, read = model.hidden, model.head_dim, weight_format(model.weights).read_bytes
     if not model.latent_dim:
         kv = max(model.kv_heads / tp, 1.0)  # a head cannot be split: beyond that, ranks hold copies
-        return gemm_seconds(device, tokens, h, (model.heads / tp + 2 * kv) * d) + gemm_seconds(
-            device, tokens, model.heads * d / tp, h
+        return gemm_seconds(device, tokens, h, (model.heads / tp + 2 * kv) * d, read) + gemm_seconds(
+            device, tokens, model.heads * d / tp, h, read
         )
     heads = model.heads / tp
     shapes = (
@@ -58,13 +59,15 @@ def attention_projection_seconds(device: Device, tokens: np.ndarray, model: Mode
         (heads * d, model.latent_dim),
         (heads * d, h),
     )
-    return np.sum([gemm_seconds(device, tokens, k, n) for k, n in shapes], axis=0)
+    return np.sum([gemm_seconds(device, tokens, k, n, read) for k, n in shapes], axis=0)
 
 
 def ffn_seconds(device: Device, tokens: np.ndarray, model: Model, width: float) -> Seconds:
     """A dense feed-forward block of the given inner width on one rank."""
-    up = (2 if model.gated else 1) * width
-    return gemm_seconds(device, tokens, model.hidden, up) + gemm_seconds(device, tokens, width, model.hidden)
+    up, read = (2 if model.gated else 1) * width, weight_format(model.weights).read_bytes
+    return gemm_seconds(device, tokens, model.hidden, up, read) + gemm_seconds(
+        device, tokens, width, model.hidden, read
+    )
 
 
 def activated_experts(model: Model, tokens: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
@@ -108,7 +111,8 @@ def experts_seconds(device: Device, tokens: np.ndarray, model: Model, tp: int, s
     activations = routed * (4 if model.gated else 2) * (model.hidden + model.expert_ffn)
     flops = 2 * routed * model.ffn_parameters(model.expert_ffn)
     # two grouped kernels; one roofline over both differs from their sum by the second floor
-    grouped = smooth_roofline(device, BYTES * (weights + activations), flops) + device.gemm_floor_s
+    moved = weight_format(model.weights).read_bytes * weights + BYTES * activations
+    grouped = smooth_roofline(device, moved, flops) + device.gemm_floor_s
     total = np.where(tokens > 0, grouped, 0.0) + gemm_seconds(device, tokens, model.hidden, model.experts)
     if model.shared_experts:
         total = total + ffn_seconds(device, tokens, model, model.shared_experts * model.expert_ffn / tp)

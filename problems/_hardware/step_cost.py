@@ -237,8 +237,8 @@ def check_parallelism(of: Model, tp: int, pp: int = 1, ep: int = 1, balance: flo
 
 def weight_bytes_per_rank(of: Model, tp: int = 1, pp: int = 1, ep: int = 1) -> float:
     """Weights that one GPU holds."""
-    experts = of.expert_layers * of.experts * of.ffn_parameters(of.expert_ffn) if of.experts else 0
-    return BYTES * ((of.parameters - experts) / tp + experts / (ep if ep > 1 else tp)) / pp
+    others, experts = of.stored_bytes
+    return (others / tp + experts / (ep if ep > 1 else tp)) / pp
 
 
 def kv_capacity_tokens(

@@ -20,7 +20,7 @@ def test_devices_models_and_engines_are_listed_with_sources(call):
     assert "DeepSeek-V3" in out
 
 
-@pytest.mark.parametrize("name", ["h100-sxm", "Mixtral-8x7B", "vllm-0.19"])
+@pytest.mark.parametrize("name", ["h100-sxm", "Mixtral-8x7B", "vllm-0.19", "nf4"])
 def test_one_entry_is_shown_with_its_sources(call, name):
     assert call("devices", "show", name)[0] == 0
     assert json.loads(call("devices", "show", name, "--json")[1])["name"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from problems.claims import Claim, Solve
 from problems.problem import Baseline
+from problems.serving._batching.prefill import expert_traffic, layered_ttft, prompts_by_length
 from problems.serving._batching.rules import RULES, arrival, latest, whole_prompts
 from problems.serving._batching.suites import SCENARIOS, Traffic, draw
 from problems.serving._server.engine import Timeline
@@ -246,13 +247,35 @@ CLAIMS = (
     Claim(
         "LAPS (2026)",
         "queues by prompt length with graph-size buckets: prefill latency",
-        "30 % lower",
-        why="its gain lies in captured graphs per batch shape, which the step cost does not know",
+        "30 % lower (1.43x)",
+        1.43,
+        1.43,
+        setting="prompts alone, four of five short, at 50 % load; Qwen2.5-32B on an H100; short ones padded to graphs "
+        "of 6 lengths, in turns with long ones, over whole prompts in order of arrival; no wait window",
+        experiment=lambda _: prompts_by_length(0.5),
+        why="on the roofline a step of few short prompts reads all weights for them alone, and launching 64 layers "
+        "hides behind that; together with a long prompt they cost nearly nothing",
     ),
     Claim(
         "Layered Prefill (2025)",
-        "prefill by groups of layers: time to first token",
-        "70 % lower",
-        why="a step here runs all layers of its tokens; the hooks cannot split a prompt by layers",
+        "prefill by groups of layers over chunks of 512: time to first token",
+        "up to 70 % lower (3.3x)",
+        3.33,
+        3.33,
+        setting="Qwen3-30B-A3B on two H100, papers of arXiv (mean prompt 2650 tokens) at a steady load, mean of all",
+        experiment=lambda _: layered_ttft(),
+        why="the published figure is the best of several loads and models; ours is 1.2x to 1.6x over loads",
+    ),
+    Claim(
+        "Layered Prefill (2025)",
+        "chunks of 512 over groups of layers: experts read",
+        "up to 39 % more",
+        1.39,
+        1.39,
+        setting="as above, all steps",
+        experiment=lambda _: expert_traffic(),
+        tolerance=0.1,
+        why="decoding reads experts too, the more the fuller the batch; without decoding a prompt of n chunks reads n "
+        "times as many",
     ),
 )

@@ -86,6 +86,6 @@ CLAIMS = (
         "D2LPM (2025)",
         "quanta of clients and workers: throughput over VTC, distributed",
         "up to 2.87x",
-        why="needs several servers behind a router; this problem has one",
+        why="needs clients on several servers: this problem has one server, serving/request_routing knows no clients",
     ),
 )

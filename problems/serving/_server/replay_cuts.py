@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from problems._hardware.step_cost import StepCost, step_seconds
+from problems._hardware.step_cost import StepCost
 from problems._jit import inlined
-from problems.serving._server.ledger import DONE, WAITING, Ledger, emit, load
-from problems.serving._server.log import (
-    ADMIT,
-    CODE_MASK,
-    CUT,
-    KIND_BITS,
-    PREFILL_SHIFT,
-    REPEAT_BITS,
-    REPEAT_SHIFT,
-    STEP,
-    WAIT,
-    subject,
-)
-from problems.serving._server.machine import BLOCKS, MAX_PREFILL, SEGMENTS, Serving
+from problems.serving._server.ledger import WAITING, Ledger, load
+from problems.serving._server.log import CODE_MASK, CUT, KIND_BITS, WAIT, subject
 from problems.serving._server.machine import CUT as CUT_COST
+from problems.serving._server.machine import SEGMENTS, Serving
 from problems.serving._server.replay_steps import (
-    CHANGED,
-    EARLY,
-    EMPTY,
     FINE,
     NO_CUT,
-    NO_LOOK,
-    NONSENSE,
     NOT_CUT,
-    SHORT,
+    Entry,
+    begin,
+    end,
+    fault,
     kind,
-    must_stop,
+    no_step,
+    note,
+    unpacked,
 )
 
 
@@ -53,47 +42,6 @@ def join_queue(data: Serving, ledger: Ledger) -> None:
         book.come += 1
         book.changed = 1
     book.next_s = arrival_s[book.come] if book.come < len(arrival_s) else np.inf
-
-
-@inlined
-def _begin(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> float:
-    """Cache what a step computes, prompts in order of admission; its seconds."""
-    book, pairs, budget = ledger.book[0], 0.0, tokens
-    for k in range(book.running):
-        job = ledger.job[ledger.running[k]]
-        if job.suspended == 1:
-            continue
-        left = job.target - job.cached
-        job.emits, job.in_step = 0, 0
-        if left > 0:
-            chunk = min(budget, left)
-            pairs += chunk * (job.cached + 0.5 * chunk)
-            budget -= chunk
-            job.cached += chunk
-            job.emits = 1 if chunk == left else 0
-            job.in_step = 1 if chunk > 0 else 0
-        elif decoding > 0:
-            job.cached += 1
-            job.emits, job.in_step = 1, 1
-    return step_seconds(cost, tokens, pairs, decoding, float(context))
-
-
-@inlined
-def _end(data: Serving, ledger: Ledger, suspended: int) -> None:
-    """What a step has computed comes out: of the one that had been cut, or of another."""
-    book, kept = ledger.book[0], 0
-    for k in range(book.running):
-        r = ledger.running[k]
-        if ledger.job[r].suspended == suspended:
-            if ledger.job[r].emits == 1:
-                emit(data, ledger, r)
-            ledger.job[r].emits, ledger.job[r].suspended = 0, 0
-        if ledger.job[r].status != DONE:
-            ledger.running[kept] = r
-            kept += 1
-    book.running = kept
-    if suspended == 1:
-        book.suspended = 0
 
 
 @inlined
@@ -142,21 +90,19 @@ def follow_resume(data: Serving, ledger: Ledger, log: np.ndarray) -> int:
     book.debt_s = 0.0
     broken, cut = _run(data, ledger, log, lead_s, book.segments)
     if broken == FINE and not cut:
-        _end(data, ledger, 1)
-        book.changed = 1
+        end(data, ledger, 1)
+        book.suspended, book.changed = 0, 1
     return broken
 
 
 @inlined
-def _one_step(
-    data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray, tokens: int, decode: int, last: bool
-) -> int:
+def _one_step(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray, entry: Entry) -> int:
     """Follow one step; only if it is the last of its entry can it be cut."""
     book, now = ledger.book[0], load(data, ledger)
-    decoding, context = (now.decoding, now.context) if decode == 1 else (0, 0)
-    work_s, lead_s = _begin(data, cost, ledger, tokens, decoding, context), book.debt_s
-    book.debt_s = 0.0
-    if last and tokens > 0 and book.suspended == 0 and data.limit[SEGMENTS] > 0:
+    decoding, context = (now.decoding, now.context) if entry.decode == 1 else (0, 0)
+    work_s, pure = begin(cost, ledger, entry.tokens, decoding, context)
+    lead_s, book.debt_s = book.debt_s, 0.0
+    if entry.repeats == 1 and entry.tokens > 0 and book.suspended == 0 and data.limit[SEGMENTS] > 0:
         book.left_s, book.segment_s = work_s, work_s / data.limit[SEGMENTS]
         broken, cut = _run(data, ledger, log, lead_s, data.limit[SEGMENTS])
         if cut:
@@ -165,35 +111,23 @@ def _one_step(
             return broken
     else:
         book.now_s += work_s + lead_s
-    _end(data, ledger, 0)
-    if now.to_prefill == 0:
-        book.pure += 1
-    else:
-        book.changed = 1
+    end(data, ledger, 0)
+    note(ledger, pure)
     return FINE
 
 
 @inlined
 def follow_steps(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
     """Follow an entry of one step or more."""
-    book = ledger.book[0]
-    if kind(ledger, log) != STEP:
-        return EARLY if kind(ledger, log) < 0 else NO_LOOK if kind(ledger, log) == ADMIT else NONSENSE
-    entry = log[book.entry]
-    decode, repeats = (entry >> KIND_BITS) & 1, (entry >> REPEAT_SHIFT) & ((1 << REPEAT_BITS) - 1)
-    tokens = entry >> PREFILL_SHIFT
+    book, broken = ledger.book[0], no_step(ledger, log)
+    if broken != FINE:
+        return broken
+    entry = unpacked(log[book.entry])
     book.entry += 1
-    for step in range(max(repeats, 1)):
-        now, broken = load(data, ledger), FINE
-        empty = (decode == 1 and now.decoding == 0) or (decode == 0 and tokens == 0)
-        if empty or repeats < 1 or tokens > min(now.to_prefill, data.limit[MAX_PREFILL]):
-            broken = EMPTY
-        elif decode == 1 and now.used + now.short > data.limit[BLOCKS]:
-            broken = SHORT
-        elif repeats > 1 and (now.to_prefill > 0 or (step > 0 and must_stop(data, ledger))):
-            broken = CHANGED
+    for step in range(max(entry.repeats, 1)):
+        broken = fault(data, ledger, load(data, ledger), entry, step)
         if broken == FINE:
-            broken = _one_step(data, cost, ledger, log, tokens, decode, repeats == 1)
+            broken = _one_step(data, cost, ledger, log, entry)
         if broken != FINE:
             if broken != NO_CUT:  # the entry itself, not the one behind it
                 book.entry -= 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from problems._hardware.step_cost import StepCost, step_seconds
 from problems._jit import inlined
-from problems.serving._server.ledger import DONE, Ledger, emit, load
+from problems.serving._server.ledger import DONE, Ledger, Load, emit, load
 from problems.serving._server.log import ADMIT, KIND_BITS, PREFILL_SHIFT, REPEAT_BITS, REPEAT_SHIFT, STEP
 from problems.serving._server.machine import BLOCKS, HORIZON, MAX_PREFILL, PATIENCE, Serving
 
@@ -42,38 +44,68 @@ def kind(ledger: Ledger, log: np.ndarray) -> int:
 
 
 @inlined
-def compute(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> None:
-    """One step: tokens of prompts in order of admission, and one token for each decoding request, if any."""
+def begin(cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> tuple[float, bool]:
+    """Cache what a step computes; its seconds, and whether no prompt was left.
+
+    Tokens of prompts in order of admission, and one token for each decoding request, if any. Who stands aside
+    from a step that has been cut takes no part.
+    """
     book, pairs, budget, pure = ledger.book[0], 0.0, tokens, True
     for k in range(book.running):
         job = ledger.job[ledger.running[k]]
+        if job.suspended == 1:
+            continue
         left = job.target - job.cached
-        job.emits = 0
+        job.emits, job.in_step = 0, 0
         if left > 0:
             chunk = min(budget, left)
             pairs += chunk * (job.cached + 0.5 * chunk)
             budget -= chunk
             job.cached += chunk
             job.emits = 1 if chunk == left else 0
+            job.in_step = 1 if chunk > 0 else 0
             pure = False
         elif decoding > 0:
             job.cached += 1
-            job.emits = 1
-    book.now_s += step_seconds(cost, tokens, pairs, decoding, float(context)) + book.debt_s
-    book.debt_s = 0.0
-    kept = 0
+            job.emits, job.in_step = 1, 1
+    return step_seconds(cost, tokens, pairs, decoding, float(context)), pure
+
+
+@inlined
+def end(data: Serving, ledger: Ledger, suspended: int) -> None:
+    """What a step has computed comes out: of the one that had been cut, or of another."""
+    book, kept = ledger.book[0], 0
     for k in range(book.running):
         r = ledger.running[k]
-        if ledger.job[r].emits == 1:
-            emit(data, ledger, r)
+        if ledger.job[r].suspended == suspended:
+            if ledger.job[r].emits == 1:
+                emit(data, ledger, r)
+            ledger.job[r].emits, ledger.job[r].suspended = 0, 0
         if ledger.job[r].status != DONE:
             ledger.running[kept] = r
             kept += 1
     book.running = kept
+
+
+@inlined
+def note(ledger: Ledger, pure: bool) -> None:
+    """Whether the step that has ended only decoded, or changed something."""
+    book = ledger.book[0]
     if pure:
         book.pure += 1
     else:
         book.changed = 1
+
+
+@inlined
+def compute(data: Serving, cost: StepCost, ledger: Ledger, tokens: int, decoding: int, context: int) -> None:
+    """One whole step."""
+    book = ledger.book[0]
+    work_s, pure = begin(cost, ledger, tokens, decoding, context)
+    book.now_s += work_s + book.debt_s
+    book.debt_s = 0.0
+    end(data, ledger, 0)
+    note(ledger, pure)
 
 
 @inlined
@@ -85,27 +117,56 @@ def must_stop(data: Serving, ledger: Ledger) -> bool:
     return bool(book.waiting > 0 and book.pure >= data.limit[PATIENCE])
 
 
+class Entry(NamedTuple):
+    """An entry of one step or more, as the log packs it."""
+
+    decode: int  # whether decoding requests take part
+    tokens: int  # of prompts, each step
+    repeats: int  # steps
+
+
+@inlined
+def unpacked(entry: int) -> Entry:
+    """The parts of an entry of steps."""
+    repeats = (entry >> REPEAT_SHIFT) & ((1 << REPEAT_BITS) - 1)
+    return Entry((entry >> KIND_BITS) & 1, entry >> PREFILL_SHIFT, repeats)
+
+
+@inlined
+def fault(data: Serving, ledger: Ledger, now: Load, entry: Entry, step: int) -> int:
+    """The rule that the next step of an entry breaks, FINE if none."""
+    empty = (entry.decode == 1 and now.decoding == 0) or (entry.decode == 0 and entry.tokens == 0)
+    if empty or entry.repeats < 1 or entry.tokens > min(now.to_prefill, data.limit[MAX_PREFILL]):
+        return EMPTY
+    if entry.decode == 1 and now.used + now.short > data.limit[BLOCKS]:
+        return SHORT
+    if entry.repeats > 1 and (now.to_prefill > 0 or (step > 0 and must_stop(data, ledger))):
+        return CHANGED
+    return FINE
+
+
+@inlined
+def no_step(ledger: Ledger, log: np.ndarray) -> int:
+    """The rule that the entry at hand breaks where steps are due, FINE if it is one."""
+    found = kind(ledger, log)
+    if found == STEP:
+        return FINE
+    return EARLY if found < 0 else NO_LOOK if found == ADMIT else NONSENSE
+
+
 @inlined
 def steps(data: Serving, cost: StepCost, ledger: Ledger, log: np.ndarray) -> int:
     """Follow an entry of one step or more."""
-    book = ledger.book[0]
-    if kind(ledger, log) != STEP:
-        return EARLY if kind(ledger, log) < 0 else NO_LOOK if kind(ledger, log) == ADMIT else NONSENSE
-    entry = log[book.entry]
-    decode, repeats = (entry >> KIND_BITS) & 1, (entry >> REPEAT_SHIFT) & ((1 << REPEAT_BITS) - 1)
-    tokens = entry >> PREFILL_SHIFT
-    for step in range(max(repeats, 1)):
+    book, broken = ledger.book[0], no_step(ledger, log)
+    if broken != FINE:
+        return broken
+    entry = unpacked(log[book.entry])
+    for step in range(max(entry.repeats, 1)):
         now = load(data, ledger)
-        empty = (decode == 1 and now.decoding == 0) or (decode == 0 and tokens == 0)
-        if empty or repeats < 1 or tokens > min(now.to_prefill, data.limit[MAX_PREFILL]):
-            return EMPTY
-        if decode == 1 and now.used + now.short > data.limit[BLOCKS]:
-            return SHORT
-        if repeats > 1 and (now.to_prefill > 0 or (step > 0 and must_stop(data, ledger))):
-            return CHANGED
-        if decode == 1:
-            compute(data, cost, ledger, tokens, now.decoding, now.context)
-        else:
-            compute(data, cost, ledger, tokens, 0, 0)
+        broken = fault(data, ledger, now, entry, step)
+        if broken != FINE:
+            return broken
+        decoding, context = (now.decoding, now.context) if entry.decode == 1 else (0, 0)
+        compute(data, cost, ledger, entry.tokens, decoding, context)
     book.entry += 1
     return FINE

@@ -203,3 +203,20 @@ def test_no_step_beats_peak_compute_or_bandwidth(where, name, tokens):
 def test_room_for_cache_agrees_with_a_measured_run_on_a_small_gpu():
     # a replayed vLLM run of Llama-3.1-8B on an RTX 4090 fits with 40,000 to 46,000 tokens
     assert 40_000 <= kv_capacity_tokens("RTX-4090", DENSE) <= 46_000
+
+
+def test_packed_weights_make_room_for_cache_and_cost_as_much_per_prompt_token():
+    bf16, packed = model("Llama-3.1-8B"), model("Llama-3.1-8B")._replace(weights="awq-marlin")
+    # 6.98e9 weights of layers at 2 and at 0.52 bytes; a token of cache takes 131,072
+    freed = 6.979e9 * (2 - 0.5 - 2.5 / 128)
+    more = kv_capacity_tokens("A100-80", packed) - kv_capacity_tokens("A100-80", bf16)
+    assert more == pytest.approx(freed / 131_072, rel=0.001)
+    slow, fast = (step_cost("A100-80", of, engine="kernels-only") for of in (bf16, packed))
+    ends = [step_seconds(c, 65_536, 0.0, 0, 0.0) - step_seconds(c, 32_768, 0.0, 0, 0.0) for c in (slow, fast)]
+    assert ends[1] == pytest.approx(ends[0], rel=0.001)
+    assert step_seconds(fast, 0, 0.0, 1, 1.0) < step_seconds(slow, 0, 0.0, 1, 1.0)
+
+
+def test_an_unknown_weight_format_is_refused():
+    with pytest.raises(BadInstance, match="unknown weight format 'int3'"):
+        step_cost("A100-80", model("Llama-3.1-8B")._replace(weights="int3"))
