@@ -29,11 +29,11 @@ from problems.serving._batching.claims import CLAIMS
 from problems.serving._batching.hidden import HIDDEN
 from problems.serving._batching.rules import RULES
 from problems.serving._batching.suites import SPLITS, probes, suite
-from problems.serving._batching.trace import explain, narrate
 from problems.serving._server.engine import Timeline, continuous_batching
 from problems.serving._server.machine import Serving, make_instance
 from problems.serving._server.metrics import RAW_UNITS, lower_bounds, measure
 from problems.serving._server.replay import verify
+from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Memory, Request, Server
 from problems.serving._traces.reader import FORMAT, read
 

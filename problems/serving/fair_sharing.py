@@ -31,6 +31,7 @@ from problems.serving._fair.views import Client, Prefix, Service
 from problems.serving._server.engine import Timeline
 from problems.serving._server.machine import Serving, make_instance
 from problems.serving._server.replay import verify
+from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Request
 from problems.serving._traces.reader import FORMAT, read
 
@@ -113,5 +114,7 @@ PROBLEM = Problem(
     read=partial(read, build=on_host),
     format=FORMAT,
     claims=CLAIMS,
+    explain=explain,
+    narrate=narrate,
     hidden=HIDDEN,
 )

@@ -37,6 +37,7 @@ from problems.serving._preemption.views import Cache, Step
 from problems.serving._server.engine import Timeline
 from problems.serving._server.machine import Serving, make_instance
 from problems.serving._server.replay import verify
+from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Request, Server
 from problems.serving._traces.reader import FORMAT, read
 
@@ -138,5 +139,7 @@ PROBLEM = Problem(
     read=partial(read, build=on_host),
     format=FORMAT,
     claims=CLAIMS,
+    explain=explain,
+    narrate=narrate,
     hidden=HIDDEN,
 )
