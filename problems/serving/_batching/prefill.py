@@ -38,11 +38,27 @@ class Replay(NamedTuple):
     expert_reads: float  # experts read, all layers and steps
 
 
-class _Prompt(NamedTuple):
-    """The prompt in progress: first come, first served, one at a time."""
+class _Piece(NamedTuple):
+    """Part of the prompt in progress: first come, first served, one prompt at a time."""
 
     request: int
-    pieces: int  # steps that it takes
+    length: int  # of the prompt
+    number: int  # of pieces before it
+    pieces: int  # of the prompt, a step each
+
+
+def _with_piece(
+    cost: StepCost, reached: np.ndarray, piece: _Piece, batch: tuple[int, float], *, layered: bool
+) -> tuple[float, float]:
+    """Seconds of a step that decodes a batch (sequences, context) beside a piece, and the experts it reads."""
+    b, context = batch
+    if layered:
+        share, length = 1.0 / piece.pieces, piece.length
+        seconds = layered_step_seconds(cost, piece.pieces, length, length * length / 2.0, b, context)
+        return seconds, float(reached[length + b] * share + reached[b] * (1.0 - share))
+    done = piece.number * CHUNK
+    tokens = min(CHUNK, piece.length - done)
+    return step_seconds(cost, tokens, tokens * (done + tokens / 2.0), b, context), float(reached[tokens + b])
 
 
 def prefill_beside_decoding(cost: StepCost, model: str, stream: Stream, *, layered: bool) -> Replay:
@@ -52,43 +68,29 @@ def prefill_beside_decoding(cost: StepCost, model: str, stream: Stream, *, layer
     """
     of, n = models.model(model), len(stream.prompt)
     reached = activated_experts(of, np.arange(int(stream.prompt.max()) + n + 1)) * of.expert_layers
-    first_s, finish_s = np.zeros(n), np.zeros(n)
-    context = np.zeros(n)
-    left = stream.output.copy()
-    decoding: list[int] = []
-    now, taken, piece, reads = 0.0, 0, 0, 0.0
-    prompt: _Prompt | None = None
-    while taken < n or decoding or prompt:
-        if prompt is None and taken < n and (stream.arrival_s[taken] <= now or not decoding):
-            now = max(now, float(stream.arrival_s[taken]))
-            prompt, piece = _Prompt(taken, math.ceil(int(stream.prompt[taken]) / CHUNK)), 0
+    first_s, finish_s, context = np.zeros(n), np.zeros(n), np.zeros(n)
+    left, decoding, now, taken, reads = stream.output.copy(), list[int](), 0.0, 0, 0.0
+    piece: _Piece | None = None
+    while taken < n or decoding or piece:
+        if piece is None and taken < n and (stream.arrival_s[taken] <= now or not decoding):
+            now, length = max(now, float(stream.arrival_s[taken])), int(stream.prompt[taken])
+            piece = _Piece(taken, length, 0, math.ceil(length / CHUNK))
             taken += 1
         b, held = len(decoding), float(context[decoding].sum())
-        if prompt is None:
-            now += step_seconds(cost, 0, 0.0, b, held)
-            reads += reached[b]
+        if piece is None:
+            seconds, experts = step_seconds(cost, 0, 0.0, b, held), float(reached[b])
         else:
-            length = int(stream.prompt[prompt.request])
-            if layered:
-                now += layered_step_seconds(cost, prompt.pieces, length, length * length / 2.0, b, held)
-                reads += reached[length + b] / prompt.pieces + reached[b] * (1.0 - 1.0 / prompt.pieces)
-            else:
-                done = piece * CHUNK
-                tokens = min(CHUNK, length - done)
-                now += step_seconds(cost, tokens, tokens * (done + tokens / 2.0), b, held)
-                reads += reached[tokens + b]
+            seconds, experts = _with_piece(cost, reached, piece, (b, held), layered=layered)
+        now, reads = now + seconds, reads + experts
+        if piece is not None:
+            piece = piece._replace(number=piece.number + 1)
+        begun = [piece.request] if piece is not None and piece.number == piece.pieces else []
         context[decoding] += 1
-        left[decoding] -= 1
-        finish_s[[r for r in decoding if left[r] == 0]] = now
-        decoding = [r for r in decoding if left[r] > 0]
-        if prompt is not None:
-            piece += 1
-            if piece == prompt.pieces:
-                r, prompt = prompt.request, None
-                first_s[r], context[r], left[r] = now, stream.prompt[r], left[r] - 1
-                finish_s[r] = now
-                if left[r] > 0:
-                    decoding.append(r)
+        for r in begun:
+            first_s[r], context[r], piece = now, stream.prompt[r], None
+        left[decoding + begun] -= 1
+        finish_s[[r for r in decoding + begun if left[r] == 0]] = now
+        decoding = [r for r in decoding + begun if left[r] > 0]
     return Replay(first_s, finish_s, reads)
 
 
