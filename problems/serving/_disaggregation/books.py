@@ -1,4 +1,4 @@
-"""The books of a replay: a record per request and per instance, lists of requests; no totals, written apart from the engine's."""
+"""The books of a replay, written apart from the engine's: records of requests and instances, lists, and no totals."""
 
 from __future__ import annotations
 

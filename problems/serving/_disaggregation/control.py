@@ -32,7 +32,10 @@ Choose = Callable[[Request, Instance, np.ndarray], float]
 Turn = Callable[[Instance, Cluster, np.ndarray], float]
 
 
-@inlined
+# Numbers of kinds are made np.int64 where they enter a kernel, or numba would compile it once for each of them.
+
+
+@kernel
 def _lowest(data: Deployment, state: Deployed, kind: int, r: int, now_s: float, rule: Choose, theta: np.ndarray) -> int:
     """The instance with the lowest score among those that can be chosen for a request; the first of equals."""
     count, turn = 0, state.controller[0].routed if kind == SENT else state.controller[0].handed
@@ -57,7 +60,7 @@ def send(data: Deployment, state: Deployed, now_s: float, prefill: Choose, theta
     """Send the next request to an instance that prefills it."""
     seen, requests = state.controller[0], data.cluster.requests
     r = seen.routed
-    i = _lowest(data, state, SENT, r, now_s, prefill, theta)
+    i = _lowest(data, state, np.int64(SENT), r, now_s, prefill, theta)
     write(state, entry(SENT, i, r), now_s)
     work_us = prefill_us(at_server(data.cluster, i), requests.prompt_tokens[r], 0)
     for slot in range(2):  # the report under way does not know of it either
@@ -112,7 +115,7 @@ def grant(data: Deployment, state: Deployed, i: int, now_s: float) -> None:
 def hand(data: Deployment, state: Deployed, r: int, now_s: float, decode: Choose, theta: np.ndarray) -> None:
     """Choose where request r is decoded, whose prompt is done."""
     engine, seen = state.engine, state.controller[0]
-    i = _lowest(data, state, HANDED, r, now_s, decode, theta)
+    i = _lowest(data, state, np.int64(HANDED), r, now_s, decode, theta)
     write(state, entry(HANDED, i, r), now_s)
     seen.handed += 1
     for slot in range(2):
@@ -185,7 +188,7 @@ def tick(data: Deployment, state: Deployed, now_s: float, role: Turn, theta: np.
     """Ask for the role of each instance that is not changing it, in order of number."""
     seen, count = state.controller[0], len(state.place)
     learn(data, state)
-    asked = question(TURNED, NO_REQUEST, seen.ticks, now_s, count)
+    asked = question(np.int64(TURNED), np.int64(NO_REQUEST), seen.ticks, now_s, count)
     for i in range(count):
         at = state.place[i]
         if at.switching == 1:

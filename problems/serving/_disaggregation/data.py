@@ -13,6 +13,7 @@ from problems._hardware.transfers import link
 from problems._jit import inlined
 from problems.serving._cluster.data import (
     NEVER_PATIENT,
+    PREFILL,
     ROUTER,
     Cluster,
     Group,
@@ -39,7 +40,8 @@ CONTROLS = 2
 # Entries of Deployment.plan
 RATE, PROMPT, OUTPUT = 0, 1, 2
 
-SMOOTHING = 0.1  # weight of the last tick in what the controller knows of the load
+_MOST_TURNS = 10**7  # the log has room for all of them
+SMOOTHING = 0.25  # weight of the last tick in what the controller knows of the load
 
 
 class Deployment(NamedTuple):
@@ -107,6 +109,8 @@ def make_deployment(
         As make_cluster; if a time is impossible, or reports take longer to come than to become old.
     """
     cluster = make_cluster(requests, groups, router)
+    if all(group.role == PREFILL for group in groups):
+        raise ValueError("some instance must decode, got only instances that prefill")
     if len(moves) != len(groups):
         raise ValueError(f"there must be one move per group, got {len(moves)} for {len(groups)}")
     for name, values in (("move", [x for move in moves for x in move]), ("control", control)):
@@ -116,6 +120,8 @@ def make_deployment(
         raise ValueError(f"tick_s of control must be positive, got {control.tick_s}")
     if not router.delay_s < router.period_s:
         raise ValueError(f"delay_s of reports must be below period_s = {router.period_s}, got {router.delay_s}")
+    if len(cluster.kind) * groups[0].limits.horizon_s / control.tick_s > _MOST_TURNS:
+        raise ValueError(f"tick_s of control is too short for the horizon: there are more than {_MOST_TURNS} turns")
     if not all(0 < value < np.inf for value in plan):
         raise ValueError(f"the plan must be finite and positive, got {tuple(plan)}")
     if group_blocks < 1:
@@ -175,9 +181,7 @@ def on_hosts(
         )
         groups.append(Group(step_cost(host.device, host.model, host.tp, engine=host.engine), limits, count, role))
     moves = [move_of(host) for host, _, _ in hosts]
-    return make_deployment(
-        requests, groups, moves, plan, router=router, control=control, group_blocks=group_blocks
-    )
+    return make_deployment(requests, groups, moves, plan, router=router, control=control, group_blocks=group_blocks)
 
 
 @inlined

@@ -26,7 +26,7 @@ from problems.serving._disaggregation.control import (
     turn_to,
 )
 from problems.serving._disaggregation.data import TICK, Deployment
-from problems.serving._disaggregation.state import IN_STEP, Deployed, open_deployment, take_report
+from problems.serving._disaggregation.state import IN_STEP, Deployed, open_deployment, take_reports
 from problems.serving._disaggregation.step import begin_step, end_step, wake
 from problems.serving._server.machine import HORIZON
 
@@ -58,9 +58,9 @@ def _earlier(now: Event, at_s: float, kind: int, i: int, before_s: float) -> Eve
 
     After the horizon only steps end that have begun before.
     """
-    if at_s < now.at_s or (at_s == now.at_s and kind < now.kind):
-        if at_s < before_s or kind == END:
-            return Event(at_s, kind, i)
+    sooner = at_s < now.at_s or (at_s == now.at_s and kind < now.kind)
+    if sooner and (at_s < before_s or kind == END):
+        return Event(at_s, kind, i)
     return now
 
 
@@ -91,8 +91,9 @@ def _end(data: Deployment, state: Deployed, i: int, now_s: float, decode: Choose
     leaving = end_step(data, state, i)
     for k in range(leaving):
         hand(data, state, state.engine.left[k], now_s, decode, theta)
-    grant(data, state, i, now_s)
     server, at = state.engine.server[i], state.place[i]
+    if at.pending >= 0:
+        grant(data, state, i, now_s)
     came = at.first >= 0 and at.first != at.moving
     if server.waiting + server.decoding + server.prefilling > 0 or came:
         wake(state, i, now_s)
@@ -115,14 +116,14 @@ def _solution(state: Deployed) -> Disaggregation:
 
 
 @kernel
-def prefill_decode(instance: Deployment, prefill: Choose, decode: Choose, role: Turn, theta: np.ndarray) -> Disaggregation:
+def prefill_decode(
+    instance: Deployment, prefill: Choose, decode: Choose, role: Turn, theta: np.ndarray
+) -> Disaggregation:
     """Serve as many requests as the horizon leaves time for."""
     opened, data = open_deployment(instance), borrow(instance)
     state = borrow(opened)
     seen, n = state.controller[0], len(state.home)
-    for i in range(len(state.place)):  # the report of time 0 is known at once
-        take_report(data, state, 0, i)
-        take_report(data, state, 1, i)
+    take_reports(data, state, seen.known)  # that of time 0 is known at once
     seen.reports = 1
     while seen.finished < n:
         now = _next_event(data, state)
@@ -142,8 +143,7 @@ def prefill_decode(instance: Deployment, prefill: Choose, decode: Choose, role: 
         elif now.kind == COMES:
             come(data, state, now.at_s)
         elif now.kind == REPORT:
-            for i in range(len(state.place)):
-                take_report(data, state, seen.reports % 2, i)
+            take_reports(data, state, seen.reports % 2)
             seen.reports += 1
         elif now.kind == KNOWN:
             seen.known += 1

@@ -23,7 +23,7 @@ class Question(NamedTuple):
     kind: int  # of the log's entries
     r: int  # or NO_REQUEST
     now_s: float
-    count: int  # instances that can be chosen
+    choices: int  # instances that can be chosen
     draw_1: int  # places that draws name
     draw_2: int
 
@@ -41,12 +41,12 @@ def decodes(state: Deployed, i: int) -> bool:
 
 
 @inlined
-def question(kind: int, r: int, turn: int, now_s: float, count: int) -> Question:
+def question(kind: int, r: int, turn: int, now_s: float, choices: int) -> Question:
     """Draw two of so many places for the turn-th decision of a kind."""
     key = scramble(4 * turn + kind)
-    draw_1 = key % count
-    draw_2 = (draw_1 + 1 + scramble(key) % (count - 1)) % count if count > 1 else draw_1
-    return Question(kind, r, now_s, count, draw_1, draw_2)
+    draw_1 = key % choices
+    draw_2 = (draw_1 + 1 + scramble(key) % (choices - 1)) % choices if choices > 1 else draw_1
+    return Question(kind, r, now_s, choices, draw_1, draw_2)
 
 
 @inlined
@@ -83,7 +83,7 @@ def describe_instance(data: Deployment, state: Deployed, i: int, place: int, ask
             transfer_s = move_seconds(data, state.home[asked.r], i, tokens)
     return Instance(
         place=float(place),
-        instances=float(asked.count),
+        instances=float(asked.choices),
         role=describe_role(state.engine.server[i].role),
         age=asked.now_s - known * data.cluster.router_s[PERIOD],
         waiting=float(told.waiting),
@@ -104,8 +104,8 @@ def describe_instance(data: Deployment, state: Deployed, i: int, place: int, ask
         prompt_time=at.prompt_s,
         output_time=at.output_s,
         token_time=own.token_s[0],
-        draw_1=float((place - asked.draw_1) % asked.count),
-        draw_2=float((place - asked.draw_2) % asked.count),
+        draw_1=float((place - asked.draw_1) % asked.choices),
+        draw_2=float((place - asked.draw_2) % asked.choices),
     )
 
 

@@ -71,7 +71,7 @@ class Run(NamedTuple):
     books: Books
     log: np.ndarray
     decided_s: np.ndarray  # (entries,) float64
-    count: np.ndarray  # (4,) int64: requests sent, come, finished; ticks
+    done: np.ndarray  # (4,) int64: requests sent, come, finished; ticks
     cursor: np.ndarray  # (2,) int64: entries followed; the rule that is broken
     clock_s: np.ndarray  # (2,) float64: the router is free; the last step ended
 
@@ -259,7 +259,7 @@ def _finish_step(data: Deployment, run: Run, i: int) -> None:
             job.cached += 1
         done = emit(data, books, books.running[i, k], now_s)
         if done:
-            run.count[DONE] += 1
+            run.done[DONE] += 1
             book.changed = 1
         if done or (book.role == PREFILL):
             leaving[left] = books.running[i, k]
@@ -285,8 +285,8 @@ def _finish_step(data: Deployment, run: Run, i: int) -> None:
 @kernel
 def _tick(data: Deployment, run: Run, now_s: float) -> None:
     """Instances turn to the roles that the log says."""
-    books, number, last = run.books, run.count[TICKS], -1
-    run.count[TICKS] += 1
+    books, number, last = run.books, run.done[TICKS], -1
+    run.done[TICKS] += 1
     while run.cursor[0] < len(run.log):
         k = run.cursor[0]
         entry = run.log[k]
@@ -340,10 +340,10 @@ def _moved(data: Deployment, run: Run, i: int) -> None:
 
 @inlined
 def _route(data: Deployment, run: Run, now_s: float) -> None:
-    r = run.count[ROUTED]
+    r = run.done[ROUTED]
     i = _next_choice(run, SENT, r, now_s)
     if i >= 0:
-        run.count[ROUTED] += 1
+        run.done[ROUTED] += 1
         run.clock_s[0] = now_s + data.cluster.router_s[DECIDING]
         run.books.job[r].home, run.books.job[r].sent_s = i, run.clock_s[0]
         run.books.book[i].on_the_way += 1
@@ -352,9 +352,9 @@ def _route(data: Deployment, run: Run, now_s: float) -> None:
 @inlined
 def _come(run: Run) -> None:
     """The next request that was sent is there."""
-    books, r = run.books, run.count[CAME]
+    books, r = run.books, run.done[CAME]
     i, now_s = books.job[r].home, books.job[r].sent_s
-    run.count[CAME] += 1
+    run.done[CAME] += 1
     books.waiting[i, books.book[i].waiting] = r
     books.book[i].waiting += 1
     books.book[i].on_the_way -= 1
@@ -365,7 +365,7 @@ def _come(run: Run) -> None:
 @inlined
 def _until(data: Deployment, run: Run) -> float:
     """When something happens next; inf: nothing does before the horizon, and no step is under way."""
-    books, count = run.books, run.count
+    books, count = run.books, run.done
     at_s = count[TICKS] * data.control_s[TICK]
     if count[CAME] < count[ROUTED]:
         at_s = min(at_s, books.job[count[CAME]].sent_s)
@@ -385,7 +385,7 @@ def _until(data: Deployment, run: Run) -> float:
 @kernel
 def _one(data: Deployment, run: Run, now_s: float) -> None:
     """The first of what happens at a time."""
-    books, count = run.books, run.count
+    books, count = run.books, run.done
     for i in range(len(books.book)):
         if books.book[i].busy_s == now_s:
             _finish_step(data, run, i)
@@ -418,11 +418,9 @@ def _one(data: Deployment, run: Run, now_s: float) -> None:
 def replay(instance: Deployment, log: np.ndarray) -> Replayed:
     """Follow a log; what comes after the first entry that breaks a rule is not looked at."""
     data, n, kept = borrow(instance), len(instance.cluster.requests.arrival_s), open_books(instance)
-    opened = Run(
-        kept, log, np.empty(len(log)), np.zeros(4, np.int64), np.zeros(2, np.int64), np.array([-np.inf, 0.0])
-    )
+    opened = Run(kept, log, np.empty(len(log)), np.zeros(4, np.int64), np.zeros(2, np.int64), np.array([-np.inf, 0.0]))
     run = borrow(opened)
-    while run.count[DONE] < n and run.cursor[1] == FINE:
+    while run.done[DONE] < n and run.cursor[1] == FINE:
         now_s = _until(data, run)
         if now_s == np.inf:
             break

@@ -157,8 +157,8 @@ def heavy(data: Deployment, r: int) -> int:
     return 1 if data.cluster.requests.predicted_output[r] > HEAVY_TOKENS else 0
 
 
-@kernel
-def take_report(data: Deployment, state: Deployed, slot: int, i: int) -> None:
+@inlined
+def _take_report(data: Deployment, state: Deployed, slot: int, i: int) -> None:
     """Instance i as it is after its last step that has ended."""
     own, engine = at_server(data.cluster, i), state.engine
     server, place, told = engine.server[i], state.place[i], state.report[slot, i]
@@ -190,6 +190,13 @@ def take_report(data: Deployment, state: Deployed, slot: int, i: int) -> None:
 
 
 @kernel
+def take_reports(data: Deployment, state: Deployed, slot: int) -> None:
+    """All instances as they are after their last steps that have ended."""
+    for i in range(len(state.place)):
+        _take_report(data, state, slot, i)
+
+
+@inlined
 def estimate_work(data: Deployment, state: Deployed, i: int) -> None:
     """What a mean request costs instance i: its prompt by itself, its output in the largest batch that fits."""
     own, controller, place = at_server(data.cluster, i), state.controller[0], state.place[i]

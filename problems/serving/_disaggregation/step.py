@@ -7,6 +7,8 @@ decode, these are of preempted requests.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from problems._hardware.step_cost import step_seconds
@@ -19,7 +21,6 @@ from problems.serving._server.machine import (
     BLOCK_TOKENS,
     CANDIDATE,
     DECISION,
-    HORIZON,
     MAX_PREFILL,
     MAX_RUNNING,
     Serving,
@@ -27,7 +28,16 @@ from problems.serving._server.machine import (
     unpack_cost,
 )
 from problems.serving._server.state import NOBODY, dequeue, requeue
-from problems.serving._server.step import count_crossings, end_decode, end_prefill, finish, join, place, prefill, take_out
+from problems.serving._server.step import (
+    count_crossings,
+    end_decode,
+    end_prefill,
+    finish,
+    join,
+    place,
+    prefill,
+    take_out,
+)
 
 
 @inlined
@@ -45,7 +55,7 @@ def batch_of(state: Deployed, i: int) -> int:
     return int(server.decoding + server.prefilling + state.place[i].incoming)
 
 
-@inlined
+@kernel
 def _join_moved(data: Deployment, state: Deployed, i: int) -> None:
     """Requests whose cache has come decode from now on."""
     own, engine, at = at_server(data.cluster, i), state.engine, state.place[i]
@@ -58,13 +68,12 @@ def _join_moved(data: Deployment, state: Deployed, i: int) -> None:
         join(own, engine, i, r)
 
 
-@inlined
+@kernel
 def _admit(data: Deployment, state: Deployed, i: int) -> None:
     """Look at the queue, and admit from its front what the batch and the memory hold."""
     own, engine = at_server(data.cluster, i), state.engine
     server, most = engine.server[i], own.limit[MAX_RUNNING]
-    server.look = 0
-    if server.waiting == 0 or batch_of(state, i) >= most or server.free == 0:
+    if batch_of(state, i) >= most or server.free == 0:
         return
     server.debt_s += own.time_s[DECISION] + own.time_s[CANDIDATE] * server.waiting
     while server.waiting > 0 and batch_of(state, i) < most:
@@ -77,7 +86,7 @@ def _admit(data: Deployment, state: Deployed, i: int) -> None:
         place(own, engine, i, r)
 
 
-@inlined
+@kernel
 def _make_room(data: Deployment, state: Deployed, i: int) -> None:
     """Preempt the latest request until all that decodes has a block for its next token.
 
@@ -99,64 +108,63 @@ def _make_room(data: Deployment, state: Deployed, i: int) -> None:
         count_crossings(own, engine, i)
 
 
-@inlined
-def _prompt_tokens(own: Serving, state: Deployed, i: int) -> int:
-    """Prompt tokens of the next step."""
-    engine, server = state.engine, state.engine.server[i]
-    if server.role != PREFILL:
-        return int(min(max(own.limit[MAX_PREFILL] - server.decoding, own.limit[BLOCK_TOKENS]), server.prefill_left))
-    tokens = 0
-    for p in range(server.prefilling):
-        more = engine.request[engine.prefilling[i, p]].prefill_left
-        if tokens > 0 and tokens + more > own.limit[MAX_PREFILL]:
-            break
-        tokens += more
-    return tokens
+class Prompts(NamedTuple):
+    """What a step computes of prompts."""
 
-
-@inlined
-def _pairs(state: Deployed, i: int, tokens: int) -> float:
-    """(New, attended) pairs of so many prompt tokens."""
-    engine, pairs = state.engine, 0.0
-    for p in range(engine.server[i].prefilling):
-        request = engine.request[engine.prefilling[i, p]]
-        chunk = min(tokens, request.prefill_left)
-        pairs += chunk * (request.context + 0.5 * chunk)
-        tokens -= chunk
-        if tokens == 0:
-            break
-    return pairs
+    tokens: int
+    pairs: float  # of new and attended tokens
 
 
 @kernel
+def _prompts(data: Deployment, state: Deployed, i: int) -> Prompts:
+    """Prompt tokens of the next step, in order of admission: whole prompts, or what the budget leaves for them."""
+    own, engine = at_server(data.cluster, i), state.engine
+    server, tokens, pairs = engine.server[i], 0, 0.0
+    most, whole = own.limit[MAX_PREFILL], server.role == PREFILL
+    if not whole:
+        most = max(most - server.decoding, own.limit[BLOCK_TOKENS])
+    for p in range(server.prefilling):
+        request = engine.request[engine.prefilling[i, p]]
+        chunk = request.prefill_left
+        if tokens + chunk > most and not (whole and tokens == 0):
+            chunk = 0 if whole else most - tokens
+        if chunk == 0:
+            break
+        pairs += chunk * (request.context + 0.5 * chunk)
+        tokens += chunk
+    return Prompts(tokens, pairs)
+
+
+@inlined
 def begin_step(data: Deployment, state: Deployed, i: int, now_s: float) -> None:
     """Take in what has come, make room, and begin a step, if there is anything to compute."""
     own, engine, at = at_server(data.cluster, i), state.engine, state.place[i]
-    server = engine.server[i]
-    at.phase, at.next_s = IDLE, np.inf
-    if now_s >= own.time_s[HORIZON]:
-        return
-    server.now_s = now_s
-    _join_moved(data, state, i)
+    server, prompts = engine.server[i], Prompts(0, 0.0)
+    at.phase, at.next_s, server.now_s = IDLE, np.inf, now_s
+    if at.first >= 0 and at.first != at.moving:
+        _join_moved(data, state, i)
     if server.look == 1:
-        _admit(data, state, i)
+        server.look = 0
+        if server.waiting > 0:
+            _admit(data, state, i)
     if server.decoding > 0:
         count_crossings(own, engine, i)
         if engine.crossing[0] > server.free:
             _make_room(data, state, i)
     if server.decoding + server.prefilling == 0:
         return
-    tokens = _prompt_tokens(own, state, i)
-    pairs, context = _pairs(state, i, tokens), float(server.context)
-    seconds = step_seconds(unpack_cost(own), tokens, pairs, server.decoding, context) + server.debt_s
+    if server.prefilling > 0:
+        prompts = _prompts(data, state, i)
+    context = float(server.context)
+    seconds = step_seconds(unpack_cost(own), prompts.tokens, prompts.pairs, server.decoding, context) + server.debt_s
     server.debt_s = 0.0
     at.decode = 1 if server.decoding > 0 else 0
     if at.decode == 1:
         server.free -= engine.crossing[0]
-    at.tokens, at.phase, at.next_s = tokens, IN_STEP, now_s + seconds
+    at.tokens, at.phase, at.next_s = prompts.tokens, IN_STEP, now_s + seconds
 
 
-@inlined
+@kernel
 def _note_ends(data: Deployment, state: Deployed, i: int, before: int) -> None:
     """Count the requests that finished in this step, and whether their promises were kept."""
     engine, now, requests = state.engine, state.controller[0], data.cluster.requests
@@ -186,7 +194,7 @@ def _note_firsts(data: Deployment, state: Deployed, i: int) -> None:
 
 
 @inlined
-def _end_prompts(own: Serving, state: Deployed, i: int) -> int:
+def _leave_prompts(own: Serving, state: Deployed, i: int) -> int:
     """Prompts that are done on an instance that only prefills put out a token; number of those that go elsewhere.
 
     They are noted down in engine.left, and keep their blocks.
@@ -212,22 +220,31 @@ def _end_prompts(own: Serving, state: Deployed, i: int) -> int:
 
 
 @kernel
+def _end_prompts(data: Deployment, state: Deployed, i: int) -> int:
+    """The prompt tokens of a step are computed; number of requests that are to be handed over."""
+    own, engine, leaving = at_server(data.cluster, i), state.engine, 0
+    prefill(engine, i, state.place[i].tokens)
+    _note_firsts(data, state, i)
+    if engine.server[i].role == PREFILL:
+        leaving = _leave_prompts(own, state, i)
+    else:
+        end_prefill(own, engine, i)
+    engine.server[i].look = 1
+    return leaving
+
+
+@inlined
 def end_step(data: Deployment, state: Deployed, i: int) -> int:
     """Put out the tokens of the step that instance i has run; number of requests that are to be handed over."""
     own, engine, at = at_server(data.cluster, i), state.engine, state.place[i]
     server, leaving = engine.server[i], 0
     finished = server.finished
     server.now_s, at.phase, at.next_s = at.next_s, IDLE, np.inf
-    prefill(engine, i, at.tokens)
     if at.decode == 1:
         server.context += server.decoding
         end_decode(own, engine, i, 1, server.now_s, 0.0)
     if at.tokens > 0:
-        _note_firsts(data, state, i)
-        if server.role == PREFILL:
-            leaving = _end_prompts(own, state, i)
-        else:
-            end_prefill(own, engine, i)
-        server.look = 1
-    _note_ends(data, state, i, finished)
+        leaving = _end_prompts(data, state, i)
+    if server.finished > finished:
+        _note_ends(data, state, i, finished)
     return leaving

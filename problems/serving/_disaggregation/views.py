@@ -48,7 +48,7 @@ class Instance(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """All instances together, and the load; means are of about the last ten seconds, at first as planned."""
+    """All instances together, and the load; means are of about the last four ticks, at first as planned."""
 
     now: Annotated[float, "s", "time"]
     instances: Annotated[float, "count", "in all"]

@@ -172,7 +172,9 @@ class NaiveInstance:
 class NaiveDeployment:
     """The rules of docs/serving.md, read again."""
 
-    def __init__(self, requests: Requests, groups: list[Group], moves: list[Move], plan: Plan, rules: Any, **others: Any):
+    def __init__(
+        self, requests: Requests, groups: list[Group], moves: list[Move], plan: Plan, rules: Any, **others: Any
+    ):
         self.router: Router = others["router"]
         self.control: Control = others["control"]
         self.group_blocks: int = others["group_blocks"]
@@ -428,14 +430,14 @@ class NaiveDeployment:
 
     def learn(self) -> None:
         arrivals, firsts, ends = self.seen["arrivals"], self.seen["firsts"], self.seen["ends"]
-        self.rate += 0.1 * (len(arrivals) / self.control.tick_s - self.rate)
+        self.rate += 0.25 * (len(arrivals) / self.control.tick_s - self.rate)
         if arrivals:
-            self.mean_prompt += 0.1 * (sum(arrivals) / len(arrivals) - self.mean_prompt)
+            self.mean_prompt += 0.25 * (sum(arrivals) / len(arrivals) - self.mean_prompt)
         if firsts:
-            self.late_first += 0.1 * (sum(firsts) / len(firsts) - self.late_first)
+            self.late_first += 0.25 * (sum(firsts) / len(firsts) - self.late_first)
         if ends:
-            self.mean_output += 0.1 * (sum(e[0] for e in ends) / len(ends) - self.mean_output)
-            self.late_output += 0.1 * (sum(e[1] for e in ends) / len(ends) - self.late_output)
+            self.mean_output += 0.25 * (sum(e[0] for e in ends) / len(ends) - self.mean_output)
+            self.late_output += 0.25 * (sum(e[1] for e in ends) / len(ends) - self.late_output)
 
     def whole(self, now: float) -> Cluster:
         told = self.known

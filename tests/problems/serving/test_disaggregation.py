@@ -33,7 +33,9 @@ def nosy(r: Request, i: Instance, theta: np.ndarray) -> float:
 
 def nosy_role(i: Instance, c: Cluster, theta: np.ndarray) -> float:
     score = theta[25] * i.place + theta[26] * i.role + theta[27] * (c.prefill - c.decode) + theta[28] * c.switching
-    score += theta[29] * (i.queue_time - i.age) + theta[30] * i.output_left / i.capacity + theta[31] * (c.now % 3.0 - 1.0)
+    score += (
+        theta[29] * (i.queue_time - i.age) + theta[30] * i.output_left / i.capacity + theta[31] * (c.now % 3.0 - 1.0)
+    )
     score += theta[32] * (c.arrival_rate - 1.0) + theta[33] * (c.mean_prompt - c.mean_output) / 10.0
     score += theta[34] * (c.queue_time - c.pending_tokens / 10.0) + theta[35] * (c.late_first - c.late_output)
     return score + theta[36] * (c.free / i.capacity - i.prompt_time + i.output_time) / c.instances + 0.1 * i.draw_1
@@ -85,7 +87,9 @@ def test_engine_and_naive_twin_agree_to_the_last_digit(seed: int, count: int, bl
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 40), blocks=st.integers(20, 60))
-def test_where_all_instances_do_both_phases_the_cluster_engine_says_the_same(seed: int, count: int, blocks: int) -> None:
+def test_where_all_instances_do_both_phases_the_cluster_engine_says_the_same(
+    seed: int, count: int, blocks: int
+) -> None:
     rng = np.random.default_rng(seed)
     requests = draw_requests(rng, count, rate=rng.choice([1.0, 8.0, 60.0]))
     limits = small(blocks=blocks, horizon_s=float(requests.arrival_s[-1]) + rng.choice([0.5, 1e3]))
