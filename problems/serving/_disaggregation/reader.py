@@ -16,7 +16,7 @@ ROLES = {"prefill": PREFILL, "decode": DECODE, "both": MIXED}
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, priority, "
     "ttft_slo_s, tpot_slo_s (1 and 0.1 s where they are missing); before it a line per group of instances, "
-    "'# instances=4 role=prefill device=A100-80 model=Llama-3.1-8B', role prefill, decode or both, and on the first one "
+    "'# instances=4 role=prefill device=A100-80 model=Llama-3.1-8B', role prefill, decode or both, and on the first "
     "how many contiguous blocks a copy moves: group_blocks=1"
 )
 _OPTIONAL = ("predicted_output", "priority", "ttft_slo_s", "tpot_slo_s")

@@ -90,13 +90,13 @@ def planned_with_mixed(instance: Instance, cluster: Cluster) -> float:
 
 
 def idle_flips(instance: Instance, cluster: Cluster) -> float:
-    """An instance without work changes sides, if the other side has too much."""
+    """An instance without work changes sides, if the other side has more than a second of it for each instance."""
     if cluster.switching > 0.0:
         return instance.role
     if instance.role > 0.5 and instance.waiting + instance.prefilling + instance.held == 0.0:
         return -1.0 if cluster.pending_tokens > 0.0 and cluster.queue_time == 0.0 else 1.0
     if instance.role < -0.5 and instance.decoding + instance.pending == 0.0:
-        return 1.0 if cluster.queue_time > 0.1 else -1.0
+        return 1.0 if cluster.queue_time > cluster.prefill else -1.0
     return instance.role
 
 
@@ -105,9 +105,9 @@ def balanced(instance: Instance, cluster: Cluster) -> float:
     share = instance.prompt_time / (instance.prompt_time + instance.output_time)
     wanted = min(max(share * cluster.instances, 1.0), cluster.instances - 1.0)
     if cluster.switching == 0.0 or cluster.now == 0.0:
-        if instance.role > 0.5 and cluster.prefill > wanted + 0.6:
+        if instance.role > 0.5 and cluster.prefill > wanted + 0.9:
             return -1.0
-        if instance.role < -0.5 and cluster.prefill < wanted - 0.6:
+        if instance.role < -0.5 and cluster.prefill < wanted - 0.9:
             return 1.0
     return instance.role
 
