@@ -63,21 +63,22 @@ def _goodput(
     return capacity(meets, 0.1, 100.0)
 
 
-_OPT = Host("A100-80-DistServe", "OPT-13B", max_output=1000)
-_CHAT = Promise(0.25, 0.1)
+# DistServe's summaries: OPT-66B, 15 s to the first token, 0.15 s per further one.
+_LARGE = Host("A100-80", "OPT-66B", tp=4, max_output=1000)
+_PATIENT = Promise(15.0, 0.15)
 
 
-def _chat(rate_per_s: float) -> Deployment:
-    return _deployment(_requests(SHAREGPT, rate_per_s, _CHAT), _OPT, 2, 2)
+def _long(rate_per_s: float) -> Deployment:
+    return _deployment(_requests(SUMMARIES, rate_per_s, _PATIENT), _LARGE, 2, 2)
 
 
 def distserve_rate(solve: Solve) -> float:
-    return _goodput(solve, BY_NAME["distserve"], _chat) / _goodput(solve, BY_NAME["colocated"], _chat)
+    return _goodput(solve, BY_NAME["distserve"], _long) / _goodput(solve, BY_NAME["colocated"], _long)
 
 
 def distserve_slo(solve: Solve) -> float:
     """Factor on both promises that nine of ten keep, colocated over disaggregated, near the capacity of the latter."""
-    data, scales = _chat(0.9 * _goodput(solve, BY_NAME["distserve"], _chat)), []
+    data, scales = _long(0.9 * _goodput(solve, BY_NAME["distserve"], _long)), []
     for name in ("colocated", "distserve"):
         scales.append(float(np.quantile(_ratio(data, solve(BY_NAME[name], data)), 0.9)))
     return scales[0] / scales[1]
@@ -91,35 +92,35 @@ def _ratio(data: Deployment, found: Disaggregation) -> np.ndarray:
     return np.maximum(ttft, per_token / requests.tpot_slo_s)
 
 
-def _tetri(rate_per_s: float) -> Deployment:
-    """Half the requests are long prompts with short answers, half short prompts with long answers."""
-    each = [_requests(lengths, rate_per_s / 2, Promise(1.0, 0.1), 250) for lengths in (LONG_PROMPTS, SHAREGPT)]
+def _tetri() -> Deployment:
+    """All at once: half long prompts with short answers, half short prompts with long ones; 60 % of the KV cache."""
+    host, promise = Host("A100-80", "OPT-13B", share=0.6, max_output=1000), Promise(1.0, 0.1)
+    each = [_requests(lengths, 1e3, promise, 250) for lengths in (LONG_PROMPTS, SHAREGPT)]
     names = ("arrival_s", "prompt_tokens", "output_tokens", "predicted_output")
     columns = [np.concatenate([getattr(part, name) for part in each]) for name in names]
     order = np.argsort(columns[0], kind="stable")
     mixed = make_requests(*(column[order] for column in columns), ttft_slo_s=1.0, tpot_slo_s=0.1)
-    return _deployment(mixed, _OPT, 2, 2)
+    return _deployment(mixed, host, 2, 2)
 
 
-def _tetri_times(solve: Solve, metric: str) -> float:
-    data = _tetri(1.1 * _goodput(solve, BY_NAME["colocated"], _tetri))
-    disaggregated, together = (
-        measure(data, solve(BY_NAME[name], data))[metric] for name in ("tetriinfer", "colocated")
-    )
-    return disaggregated / together
+def _tetri_times(solve: Solve, of: Callable[[Disaggregation, np.ndarray], np.ndarray]) -> float:
+    """A time of TetriInfer's rule over that of colocated instances."""
+    data, found = _tetri(), []
+    for name in ("tetriinfer", "colocated"):
+        found.append(float(of(solve(BY_NAME[name], data), data.cluster.requests.arrival_s)))
+    return found[0] / found[1]
 
 
 def tetri_ttft(solve: Solve) -> float:
-    return _tetri_times(solve, "mean_ttft")
+    return _tetri_times(solve, lambda found, arrival_s: np.mean(found.first_token_s - arrival_s))
 
 
 def tetri_jct(solve: Solve) -> float:
-    return _tetri_times(solve, "mean_latency")
+    return _tetri_times(solve, lambda found, arrival_s: np.mean(found.finish_s - arrival_s))
 
 
 def tetri_resources(solve: Solve) -> float:
-    """GPU time per request at equal promises."""
-    return _goodput(solve, BY_NAME["colocated"], _tetri) / _goodput(solve, BY_NAME["tetriinfer"], _tetri)
+    return _tetri_times(solve, lambda found, arrival_s: np.max(found.finish_s))
 
 
 def _summaries(load: float) -> Deployment:

@@ -83,7 +83,7 @@ def planned_with_mixed(instance: Instance, cluster: Cluster) -> float:
     if cluster.now > 0.0:
         return instance.role
     share = instance.prompt_time / (instance.prompt_time + instance.output_time)
-    wanted = min(max(share * cluster.instances, 0.5), cluster.instances - 0.5)
+    wanted = min(max(share * cluster.instances, 1.0), cluster.instances - 1.0)
     if instance.place + 1.0 <= wanted:
         return 1.0
     return 0.0 if instance.place < wanted else -1.0
