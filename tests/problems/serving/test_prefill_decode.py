@@ -301,3 +301,35 @@ def test_predictions_and_bursts_shift_what_they_name() -> None:
         ]
         assert (errors[1].std() > 1.5 * errors[0].std()) != other
         assert (gaps[1].std() / gaps[1].mean() > 1.5 * gaps[0].std() / gaps[0].mean()) == other
+
+
+# Promise ratio, promises kept (%), mean TTFT (s), 99th percentile of TPOT (s) and changes of roles on a valid instance.
+VALUES = (
+    ("round_robin", 6.711147, 51.6, 8.990196, 0.034541, 0),
+    ("colocated", 0.514770, 89.3, 0.306485, 0.169662, 8),
+    ("distserve", 0.726422, 65.6, 0.166462, 0.082754, 3),
+    ("splitwise", 0.537204, 94.2, 0.149585, 0.113401, 3),
+    ("tetriinfer", 0.612023, 80.1, 0.769786, 0.036479, 1),
+    ("pd_serve", 0.653408, 74.6, 0.210632, 0.082119, 6),
+    ("slo_feedback", 0.592725, 81.9, 0.484478, 0.071266, 5),
+)
+
+
+@pytest.mark.parametrize(("rule", "ratio", "kept", "ttft", "tpot", "turns"), VALUES)
+def test_each_rule_has_its_value_on_a_fixed_instance(
+    rule: str, ratio: float, kept: float, ttft: float, tpot: float, turns: int
+) -> None:
+    (instance,) = (i for i in PROBLEM.splits["valid"]() if i.name == "valid-mixed-phases-80")
+    baseline = PROBLEM.baseline(rule)
+    assert baseline is not None
+    solution = deploy(instance.data, [baseline.hooks[name] for name in PROBLEM.functions])
+    found = measure(instance.data, solution)
+    assert found["promise_ratio"] == pytest.approx(ratio, rel=1e-5)
+    assert found["slo_attainment"] == pytest.approx(kept)
+    assert found["mean_ttft"] == pytest.approx(ttft, rel=1e-5)
+    assert found["p99_tpot"] == pytest.approx(tpot, rel=1e-4)
+    assert np.count_nonzero(solution.log & 3 == TURNED) == turns
+
+
+def test_every_rule_is_pinned() -> None:
+    assert [value[0] for value in VALUES] == [rule.name for rule in PROBLEM.rules]
