@@ -36,6 +36,7 @@ from problems.serving._disaggregation.reader import FORMAT, read
 from problems.serving._disaggregation.replay import verify
 from problems.serving._disaggregation.rules import RULES
 from problems.serving._disaggregation.suites import SPLITS, probes, suite
+from problems.serving._disaggregation.trace import explain, narrate
 from problems.serving._disaggregation.views import Cluster, Instance, Request
 
 __all__ = ["PROBLEM", "Cluster", "Deployment", "Disaggregation", "Instance", "Request", "make_deployment"]
@@ -137,5 +138,7 @@ PROBLEM = Problem(
     format=FORMAT,
     claims=CLAIMS,
     hidden=HIDDEN,
+    explain=explain,
+    narrate=narrate,
 )
 """Several instances with roles, and links between them."""
