@@ -15,9 +15,12 @@ import numpy as np
 from problems.problem import Instance
 from problems.serving._cluster.data import DECODE, PREFILL
 from problems.serving._disaggregation.data import Control, Deployment, Plan, on_hosts
+from problems.serving._routing.suites import SPLITS, Split, Traffic, instances_of
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import Requests, make_requests
 from problems.serving._workloads.workloads import make_workload
+
+__all__ = ["SCENARIOS", "SPLITS", "Scenario", "Traffic", "draw", "make", "probes", "suite"]
 
 PHASE_S = 10.0
 
@@ -70,17 +73,7 @@ OTHER_MODELS = {
     "a100-mistral-summaries": _summaries("A100-80", "Qwen2.5-7B", 30.0),
     "mixed-70b-phases": _phases("Llama-3.1-70B", 15.0, "H100", "A100-80"),
 }
-LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
 PATIENCE_S = 600.0  # after the last arrival nothing starts
-
-
-class Traffic(NamedTuple):
-    """What a suite does to all its scenarios."""
-
-    size: int = 1000  # requests of an instance
-    load_factor: float = 1.0
-    predictor_spread: float = 0.5  # standard deviation of the logarithm of predicted over true output
-    burst: float = 1.0  # factor on the coefficient of variation of gaps
 
 
 def draw(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Requests:
@@ -147,29 +140,9 @@ def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: T
 
 
 @cache
-def suite(name: str) -> tuple[Instance, ...]:
-    """Instances of a split."""
-    scenarios, traffic = SCENARIOS, Traffic()
-    if name == "shift-load":
-        return tuple(
-            _instance(name, group, scenario, load, Traffic(load_factor=factor))
-            for group, scenario in scenarios.items()
-            for load, factor in ((0.6, 0.7), (0.8, 0.7), (0.95, 1.3), (1.1, 1.3))
-        )
-    if name == "shift-gpu":
-        scenarios = OTHER_GPUS
-    elif name == "shift-model":
-        scenarios = OTHER_MODELS
-    elif name == "shift-predictor":
-        traffic = Traffic(predictor_spread=1.0)
-    elif name == "shift-burst":
-        traffic = Traffic(burst=2.0)
-    elif name == "test":
-        traffic = Traffic(size=2000)
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in LOADS)
-
-
-SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")
+def suite(name: str) -> Split:
+    """Instances of a split, with the loads and shifts of serving/request_routing."""
+    return instances_of(name, SCENARIOS, {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}, _instance)
 
 
 @cache
