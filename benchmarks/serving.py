@@ -5,20 +5,26 @@ python benchmarks/serving.py
 The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on one replica, Llama-3.1-8B
 on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
-x 20,000 requests. The last lines are of clusters: 64 such servers behind a router, with and without prefix caches.
+x 20,000 requests. Then clusters: 64 such servers behind a router, with and without prefix caches. The last lines are of
+separate prefill and decode: eight instances, and one candidate on the train split.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from evaluators.compiler.compile import CompiledProgram, compile_hooks, simulator
 from problems import registry
+from problems.problem import Problem
 from problems.serving._batching.suites import OTHER_GPUS, OTHER_MODELS, SCENARIOS, Scenario, Traffic, draw
 from problems.serving._cluster.data import on_hosts
+from problems.serving._disaggregation.suites import SCENARIOS as DEPLOYMENTS
+from problems.serving._disaggregation.suites import Traffic as DeploymentTraffic
+from problems.serving._disaggregation.suites import make as make_deployment
 from problems.serving._server.log import STEP
 from problems.serving._server.machine import Host, Serving, on_host
 from problems.serving._server.state import REQUEST
@@ -27,6 +33,7 @@ from problems.serving._workloads.workloads import make_workload
 REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")
 ROUTING = registry.load("serving/request_routing")
+DISAGGREGATED = registry.load("serving/prefill_decode")
 ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
 
 
@@ -46,6 +53,31 @@ def main() -> None:
     seconds = candidate()
     print(f"one candidate, 8 scenarios x 5 seeds x 20,000 requests at 90 % load: {seconds:.2f} s")
     clusters()
+    deployments()
+
+
+def deployments(size: int = 20_000) -> None:
+    """Requests per second of eight instances that prefill or decode, and seconds of a candidate on train."""
+    large = make_deployment(DEPLOYMENTS["a100-summaries"], 0.8, DeploymentTraffic(size=size), 1)
+    for rule in ("distserve", "pd_serve", "colocated"):
+        print(f"8 instances, {rule}: {size / seconds_of(DISAGGREGATED, rule, [large]):,.0f} requests/s")
+    train = [i.data for i in DISAGGREGATED.splits["train"]()]
+    print(f"one candidate on train of serving/prefill_decode: {seconds_of(DISAGGREGATED, 'distserve', train):.2f} s")
+
+
+def seconds_of(problem: Problem, rule: str, instances: Sequence[Any]) -> float:
+    """CPU seconds of a rule on instances, the best of a few repeats of each."""
+    baseline, total = problem.baseline(rule), 0.0
+    assert baseline is not None
+    compiled = compile_hooks(baseline.source, problem)
+    for data in instances:
+        simulate, shortest = simulator(problem, problem.default_decoder, data), np.inf
+        for _ in range(REPEATS):
+            start = time.thread_time()
+            simulate(data, *compiled.hooks, compiled.theta)
+            shortest = min(shortest, time.thread_time() - start)
+        total += float(shortest)
+    return total
 
 
 def clusters(size: int = 20_000) -> None:
@@ -56,14 +88,7 @@ def clusters(size: int = 20_000) -> None:
     for cache_tokens in (64, 0):
         data = on_hosts(requests, hosts, horizon_s, cache_tokens=cache_tokens)
         for rule in ("least_ttft", "prefix_hash", "round_robin"):
-            baseline = ROUTING.baseline(rule)
-            assert baseline is not None
-            compiled = compile_hooks(baseline.source, ROUTING)
-            simulate, shortest = simulator(ROUTING, ROUTING.default_decoder, data), np.inf
-            for _ in range(REPEATS):
-                start = time.thread_time()
-                simulate(data, *compiled.hooks, compiled.theta)
-                shortest = min(shortest, time.thread_time() - start)
+            shortest = seconds_of(ROUTING, rule, [data])
             caches = (
                 f"prefix caches, {len(data.path) / size:.0f} blocks a request" if cache_tokens else "no prefix caches"
             )

@@ -27,20 +27,25 @@ def permute(data: Cluster, solution: Routing, rng: np.random.Generator) -> Futur
     cut.setflags(write=False)  # another type, and compiled anew, else
     seen = replay(data._replace(time_s=cut), np.ascontiguousarray(solution.log))
     # Steps that have begun by then end later: what they reveal stays.
-    now_s = max(until, seen.now_s)
+    return Future(with_requests(data, permuted(data, seen.generated, max(until, seen.now_s), rng)), until)
+
+
+def permuted(data: Cluster, generated: np.ndarray, now_s: float, rng: np.random.Generator) -> Requests:
+    """The requests of a cluster, with what is hidden at a time permuted, given the output that has shown."""
+    arrival_s = data.requests.arrival_s
     arrived = int(np.searchsorted(arrival_s, now_s, side="right"))
     columns = {name: np.array(column) for name, column in data.requests._asdict().items()}
     output = columns["output_tokens"]
-    running = np.flatnonzero((np.arange(len(output)) < arrived) & (seen.generated < output))
-    left = rng.permutation(output[running] - seen.generated[running])
-    output[running] = np.minimum(seen.generated[running] + left, data.limit[0, MAX_OUTPUT])
+    running = np.flatnonzero((np.arange(len(output)) < arrived) & (generated < output))
+    left = rng.permutation(output[running] - generated[running])
+    output[running] = np.minimum(generated[running] + left, data.limit[0, MAX_OUTPUT])
     order = np.arange(len(output))
     order[arrived:] = rng.permutation(order[arrived:])
     gaps = rng.permutation(np.diff(arrival_s[arrived:], prepend=now_s))
     moved = {name: columns[name][order] for name in Requests._fields}
     moved["arrival_s"] = columns["arrival_s"]
     moved["arrival_s"][arrived:] = np.minimum(now_s + np.cumsum(gaps), arrival_s[-1])
-    return Future(with_requests(data, make_requests(**moved)), until)
+    return make_requests(**moved)
 
 
 def decided(solution: Routing, until: float) -> Sequence[np.ndarray]:

@@ -42,8 +42,8 @@ def _read_file(path: Path) -> Instance:
     numbered, hosts, cache_tokens = lines_of(path), [], 64
     while numbered and numbered[0][1].startswith("#"):
         place, words = f"{path}, line {numbered[0][0]}", numbered.pop(0)[1][1:].split()
-        cache_tokens = _whole(place, words, "cache_tokens", cache_tokens)
-        servers = _whole(place, words, "servers", 1)
+        cache_tokens = whole_number(place, words, "cache_tokens", cache_tokens)
+        servers = whole_number(place, words, "servers", 1)
         hosts.append((host_of(place, words, Host("A100-80", "Llama-3.1-8B", max_output=2048)), servers))
     columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
     if not hosts:
@@ -57,7 +57,7 @@ def _read_file(path: Path) -> Instance:
     return Instance(path.stem, " + ".join(f"{count} {host}" for host, count in hosts), data)
 
 
-def _whole(place: str, words: list[str], name: str, default: int) -> int:
+def whole_number(place: str, words: list[str], name: str, default: int) -> int:
     """Take a word such as servers=4 out of the words; its number."""
     for word in words:
         key, _, value = word.partition("=")

@@ -8,8 +8,9 @@ conversations come back within the few minutes that a thousand requests take.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -75,6 +76,11 @@ class Traffic(NamedTuple):
     burst: float = 1.0  # factor on the coefficient of variation of gaps between sessions
 
 
+S = TypeVar("S")
+Split = tuple[Instance, ...]
+Build = Callable[[str, str, S, float, Traffic], Instance]
+
+
 def sooner(workload: Workload) -> Workload:
     """The workload with shorter pauses between the requests of a conversation."""
     if workload.conversation is None:
@@ -130,27 +136,41 @@ def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: T
     return Instance(f"{suite}-{name}-{round(100 * load * traffic.load_factor)}", name, data)
 
 
-@cache
-def suite(name: str) -> tuple[Instance, ...]:
-    """Instances of a split."""
-    scenarios, traffic = SCENARIOS, Traffic()
+def instances_of(
+    name: str, scenarios: Mapping[str, S], shifted: Mapping[str, Mapping[str, S]], build: Build[S]
+) -> Split:
+    """Instances of a split: each scenario, or those of a shift, at each load.
+
+    Parameters
+    ----------
+    name : str
+        One of SPLITS.
+    scenarios, shifted
+        Scenarios by name, and those that stand in their place in a split, by split.
+    build : callable
+        Builds an instance from split, name, scenario, load and traffic.
+    """
+    traffic = Traffic()
     if name == "shift-load":
         return tuple(
-            _instance(name, group, scenario, load, Traffic(load_factor=factor))
+            build(name, group, scenario, load, Traffic(load_factor=factor))
             for group, scenario in scenarios.items()
             for load, factor in ((0.6, 0.7), (0.8, 0.7), (0.95, 1.3), (1.1, 1.3))
         )
-    if name == "shift-gpu":
-        scenarios = OTHER_GPUS
-    elif name == "shift-model":
-        scenarios = OTHER_MODELS
-    elif name == "shift-predictor":
+    if name == "shift-predictor":
         traffic = Traffic(predictor_spread=1.0)
     elif name == "shift-burst":
         traffic = Traffic(burst=2.0)
     elif name == "test":
         traffic = Traffic(size=2000)
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in LOADS)
+    chosen = shifted.get(name, scenarios)
+    return tuple(build(name, group, scenario, load, traffic) for group, scenario in chosen.items() for load in LOADS)
+
+
+@cache
+def suite(name: str) -> Split:
+    """Instances of a split."""
+    return instances_of(name, SCENARIOS, {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}, _instance)
 
 
 SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")
