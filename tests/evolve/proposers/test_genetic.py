@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import math
 import re
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -403,3 +404,23 @@ def test_an_expansion_is_admitted_and_multiplies_its_parent_by_powers_of_ratios(
     assert "op.duration / op.work_left *" in body
     assert "**" in body
     assert "noise" not in body
+
+
+YES_OR_NO = (
+    "def priority(op, shop):\n    if shop.now > op.slack:\n        return 0.0\n"
+    "    return 1.0 if op.duration < op.work_left else -1.0\n"
+)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_where_answers_are_constants_an_expansion_multiplies_a_side_of_a_comparison(seed):
+    expanded = child(seed, YES_OR_NO, operator="expand")
+    sides = [node for node in ast.walk(ast.parse(expanded)) if isinstance(node, ast.Compare)]
+    assert expanded.count("**") == sum(ast.unparse(side).count("**") for side in sides) > 0
+
+
+def test_each_further_hook_allows_a_program_twenty_terms_more():
+    four = replace(PROBLEM, hooks=tuple(replace(PROBLEM.hooks[0], name=f"priority_{k}") for k in range(4)))
+    source = "\n\n\n".join(SPT.replace("priority", f"priority_{k}") for k in range(4))
+    one, more = (Tree(SPT, PROBLEM), Tree(source, four))
+    assert GeneticProposer(four)._limits(more)[0] == GeneticProposer(PROBLEM)._limits(one)[0] + 60
