@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("problem")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=None)
+    parser.add_argument("--race", action="store_true", help="drop candidates that are clearly worse than their parent")
     parser.add_argument("--keep", type=Path, default=None, help="folder to keep the runs in")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="evolve-seeds-"))
@@ -35,7 +36,13 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(arguments.seeds):
         started = time.perf_counter()
-        out = evolve.run(arguments.problem, seed=seed, out=folder / f"seed-{seed}", evaluations=arguments.evaluations)
+        out = evolve.run(
+            arguments.problem,
+            seed=seed,
+            out=folder / f"seed-{seed}",
+            evaluations=arguments.evaluations,
+            race=arguments.race,
+        )
         print(row(out, primary.name, seed, time.perf_counter() - started), flush=True)
     if arguments.keep is None:
         shutil.rmtree(folder)

@@ -62,6 +62,7 @@ OTHER_MODELS = {
     "h100-a100-32b-sql": _sql("Qwen2.5-32B", 9.0, **{"H100": 2, "A100-80": 4}),
 }
 LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
+DRAWS = {"train": 3, "valid": 6, "test": 3}  # instances of each scenario and load; one in other suites
 HASTE = 0.2  # pauses over those of the workloads
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
@@ -125,9 +126,11 @@ def make(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Cluste
     return on_hosts(requests, scenario.hosts, horizon_s, cache_tokens=scenario.cache_tokens)
 
 
-def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
-    data = make(scenario, load, traffic, _seed("routing", suite, name, load, traffic.load_factor))
-    return Instance(f"{suite}-{name}-{round(100 * load * traffic.load_factor)}", name, data)
+def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic, again: int = 0) -> Instance:
+    """An instance of a suite; the first of a scenario and load, or another one."""
+    seed = _seed("routing", suite, name, load, traffic.load_factor, *[again] * (again > 0))
+    title = f"{suite}-{name}-{round(100 * load * traffic.load_factor)}" + f"-{again + 1}" * (again > 0)
+    return Instance(title, name, make(scenario, load, traffic, seed))
 
 
 @cache
@@ -150,7 +153,12 @@ def suite(name: str) -> tuple[Instance, ...]:
         traffic = Traffic(burst=2.0)
     elif name == "test":
         traffic = Traffic(size=2000)
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in LOADS)
+    return tuple(
+        _instance(name, group, scenario, load, traffic, again)
+        for again in range(DRAWS.get(name, 1))
+        for group, scenario in scenarios.items()
+        for load in LOADS
+    )
 
 
 SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")
