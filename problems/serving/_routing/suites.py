@@ -62,7 +62,7 @@ OTHER_MODELS = {
     "h100-a100-32b-sql": _sql("Qwen2.5-32B", 9.0, **{"H100": 2, "A100-80": 4}),
 }
 LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
-DRAWS = {"train": 3, "valid": 6, "test": 3}  # instances of each scenario and load; one in other suites
+DRAWS = {"train": 2, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
 HASTE = 0.2  # pauses over those of the workloads
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
@@ -151,6 +151,8 @@ def suite(name: str) -> tuple[Instance, ...]:
         traffic = Traffic(predictor_spread=1.0)
     elif name == "shift-burst":
         traffic = Traffic(burst=2.0)
+    elif name == "train":
+        traffic = Traffic(size=700)  # what guides is run most often
     elif name == "test":
         traffic = Traffic(size=2000)
     return tuple(
