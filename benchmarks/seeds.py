@@ -60,7 +60,7 @@ def row(out: Path, objective: str, seed: int, seconds: float) -> str:
     for split in ("valid", "test"):
         rows = {r["name"]: r for r in report["splits"][split]["programs"]}
         champion = next(r for r in rows.values() if r["id"] == report["champion"])
-        baseline = rows[report["best_baseline"]]
+        baseline = rows.get(report["best_baseline"], champion)  # where no program beat it
         cells += [f"{r['objectives'][objective]:.3f}" for r in (champion, baseline)]
         interval = champion.get("against_baseline", {}).get(objective)
     beside = f"{interval['difference']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else "-"
