@@ -47,7 +47,7 @@ OTHER_MODELS = {
     "a100-70b-tp4": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.3), 1.0, 2.8),
 }
 LOADS = (0.6, 0.75, 0.85, 0.95, 1.05, 1.15)  # of saturation
-DRAWS = {"train": 2, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
+DRAWS = {"train": 3, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
 
@@ -118,7 +118,7 @@ def suite(name: str) -> tuple[Instance, ...]:
     elif name == "shift-burst":
         traffic = Traffic(gap_cv=3.0)
     elif name == "train":
-        traffic = Traffic(size=300)  # what guides is run most often
+        traffic = Traffic(size=400)  # what guides is run most often
     elif name == "test":
         traffic = Traffic(size=1000)
     loads = LOADS if name in ("train", "valid", "test") else LOADS[1:5]
