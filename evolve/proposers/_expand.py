@@ -42,19 +42,10 @@ def expand(tree: Tree, terms: int, rng: np.random.Generator) -> str:
 
 def _places(tree: Tree, hook: str) -> list[Site]:
     """Values of a hook that decide: its results, or where they are mere constants the sides of its comparisons."""
-    results = [site for site in tree.results(hook) if site.kind == "float"]
-    varied = [site for site in results if not _is_constant(site.node)]
-    if varied or not results:
-        return varied
-    sides = [s for s in tree.sites if isinstance(s.owner, ast.Compare) and s.scope.function == hook]
-    return [site for site in sides if number(site.node) is None]
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """Whether an expression is a number, or a choice between numbers."""
-    if isinstance(node, ast.IfExp):
-        return _is_constant(node.body) and _is_constant(node.orelse)
-    return number(node) is not None
+    if tree.verdicts(hook):
+        sides = [s for s in tree.sites if isinstance(s.owner, ast.Compare) and s.scope.function == hook]
+        return [site for site in sides if number(site.node) is None]
+    return [site for site in tree.results(hook) if site.kind == "float"]
 
 
 def _power(site: Site, rng: np.random.Generator) -> ast.expr | None:

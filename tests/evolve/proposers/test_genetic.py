@@ -21,7 +21,7 @@ from evolve.proposers._simplify import simplify
 from evolve.proposers._terms import ANY, NONNEGATIVE, POSITIVE, fact_of, parse_unit
 from evolve.proposers._tidy import guard, hazards, render, size, tidy
 from evolve.proposers._trees import Tree
-from evolve.proposers._variation import MUTATIONS, change_point
+from evolve.proposers._variation import MUTATIONS, change_point, insert_term
 from evolve.proposers.genetic import GeneticProposer
 from evolve.proposers.proposer import EditRefused
 from evolve.strategies.strategy import Proposal
@@ -417,6 +417,15 @@ def test_where_answers_are_constants_an_expansion_multiplies_a_side_of_a_compari
     expanded = child(seed, YES_OR_NO, operator="expand")
     sides = [node for node in ast.walk(ast.parse(expanded)) if isinstance(node, ast.Compare)]
     assert expanded.count("**") == sum(ast.unparse(side).count("**") for side in sides) > 0
+
+
+def test_where_answers_are_yes_or_no_a_term_may_be_a_further_condition():
+    found = set()
+    for seed in range(40):
+        tree = Tree(YES_OR_NO, PROBLEM)
+        insert_term(tree, np.random.default_rng(seed))
+        found |= {type(node.op) for node in ast.walk(tree.module) if isinstance(node, ast.BoolOp)}
+    assert found == {ast.And, ast.Or}
 
 
 def test_each_further_hook_allows_a_program_twenty_terms_more():
