@@ -68,6 +68,11 @@ def past_future(request: Request, server: Server, memory: Memory) -> float:
     return 1.0 if memory.predicted_peak <= 0.97 * server.capacity else -1.0
 
 
+def one_prompt(request: Request, server: Server, memory: Memory) -> float:
+    """If no other prompt is in progress and the predicted peak fits: who comes meanwhile may still go before."""
+    return 1.0 if server.prefill_left < 1.0 and memory.predicted_peak <= 0.97 * server.capacity else -1.0
+
+
 def first_fit(request: Request, server: Server, memory: Memory) -> float:
     """If all predicted lengths fit at once; what does not fit is passed over."""
     return 1.0 if memory.predicted_total <= server.capacity and memory.needed <= server.free else 0.0
@@ -187,6 +192,15 @@ RULES = (
         f"{_VOLUME}, with admission of {_PAST_FUTURE}",
         order=smallest_volume,
         admit=past_future,
+        chunk=budget_1024,
+        evict=longest_left,
+    ),
+    _rule(
+        "volume_one_prompt",
+        "SVF, predicted peak fits, one prompt at a time",
+        f"{_VOLUME}, with admission of {_PAST_FUTURE}, and one partial prefill at a time as in vLLM",
+        order=smallest_volume,
+        admit=one_prompt,
         chunk=budget_1024,
         evict=longest_left,
     ),
