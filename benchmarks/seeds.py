@@ -26,16 +26,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("problem")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evaluations", type=int, default=None)
+    parser.add_argument("--tuning", type=int, default=None, help="evaluations' worth of simulations for each tuning")
+    parser.add_argument("--race", action="store_true", help="drop candidates that are clearly worse than their parent")
     parser.add_argument("--keep", type=Path, default=None, help="folder to keep the runs in")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="evolve-seeds-"))
     primary = registry.load(arguments.problem).primary
     print("| seed | evaluations | valid | baseline | test | baseline | difference on test [95 %] | improved | s |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
         started = time.perf_counter()
-        out = evolve.run(arguments.problem, seed=seed, out=folder / f"seed-{seed}", evaluations=arguments.evaluations)
+        out = evolve.run(
+            arguments.problem,
+            seed=seed,
+            out=folder / f"seed-{seed}",
+            evaluations=arguments.evaluations,
+            tuning=arguments.tuning,
+            race=arguments.race,
+        )
         print(row(out, primary.name, seed, time.perf_counter() - started), flush=True)
     if arguments.keep is None:
         shutil.rmtree(folder)
@@ -50,7 +60,7 @@ def row(out: Path, objective: str, seed: int, seconds: float) -> str:
     for split in ("valid", "test"):
         rows = {r["name"]: r for r in report["splits"][split]["programs"]}
         champion = next(r for r in rows.values() if r["id"] == report["champion"])
-        baseline = rows[report["best_baseline"]]
+        baseline = rows.get(report["best_baseline"], champion)  # where no program beat it
         cells += [f"{r['objectives'][objective]:.3f}" for r in (champion, baseline)]
         interval = champion.get("against_baseline", {}).get(objective)
     beside = f"{interval['difference']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else "-"

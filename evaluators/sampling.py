@@ -19,7 +19,7 @@ from evaluators.processes.channel import Channel
 from evaluators.racing import Plan
 from evaluators.tuning import Run, check, converse
 
-_SAMPLE = 32  # instances that a generation meets, at least
+_SAMPLE = 12  # instances that a generation meets, at least: where train is small, more points count for more
 _SIGMA = 0.2  # of the first distribution, in shares of the bounds
 
 

@@ -4,6 +4,9 @@ The value that a hook returns is multiplied by powers of ratios of equals. An ex
 changes next to nothing, so the child decides almost like its parent until its constants are
 tuned. An exponent may depend on the state of the whole, because what matters at the beginning of
 a schedule need not matter at its end.
+
+A hook that only says yes or no (all it returns are constants) decides by comparisons, and a positive
+factor of its answer would change nothing: there the sides of comparisons are multiplied.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import ast
 
 import numpy as np
 
-from evolve.proposers._terms import POSITIVE, Grower, binary, call, literal, name_of, named
+from evolve.proposers._terms import POSITIVE, Grower, binary, call, literal, name_of, named, number
 from evolve.proposers._trees import Site, Tree
 from evolve.proposers._variation import pick
 
@@ -21,17 +24,28 @@ _OFFSETS = (0.3, 1.0, 3.0)  # of a ratio, which may be 0
 
 
 def expand(tree: Tree, terms: int, rng: np.random.Generator) -> str:
-    """Multiply a result by that many powers; say which, or nothing if it does not apply to the tree."""
-    results = [site for hook in tree.hooks for site in tree.results(hook) if site.kind == "float"]
-    if not results:
+    """Multiply a value by that many powers; say which, or nothing if it does not apply to the tree.
+
+    The hook is drawn first, so that one with many returns is not preferred.
+    """
+    places = [found for hook in tree.hooks if (found := _places(tree, hook))]
+    if not places:
         return ""
-    site = pick(rng, results)
+    site = pick(rng, pick(rng, places))
     factors = [factor for _ in range(terms) if (factor := _power(site, rng)) is not None]
     node = site.node
     for factor in factors:
         node = binary(node, ast.Mult, factor)
     site.put(node)
     return "; ".join(f"times {ast.unparse(factor)}" for factor in factors)
+
+
+def _places(tree: Tree, hook: str) -> list[Site]:
+    """Values of a hook that decide: its results, or where they are mere constants the sides of its comparisons."""
+    if tree.verdicts(hook):
+        sides = [s for s in tree.sites if isinstance(s.owner, ast.Compare) and s.scope.function == hook]
+        return [site for site in sides if number(site.node) is None]
+    return [site for site in tree.results(hook) if site.kind == "float"]
 
 
 def _power(site: Site, rng: np.random.Generator) -> ast.expr | None:

@@ -29,6 +29,13 @@ _NOISE = "noise"
 _MATH_CONSTANTS = {"math.pi", "math.e", "math.tau"}
 
 
+def _is_constant(node: ast.expr) -> bool:
+    """Whether an expression is a number, or a choice between numbers."""
+    if isinstance(node, ast.IfExp):
+        return _is_constant(node.body) and _is_constant(node.orelse)
+    return number(node) is not None
+
+
 @dataclass
 class Scope:
     """One function: what its names are, and what is known of them."""
@@ -110,6 +117,11 @@ class Tree:
     def results(self, hook: str) -> list[Site]:
         """The values that a hook returns."""
         return [s for s in self.sites if s.is_result and s.scope.function == hook]
+
+    def verdicts(self, hook: str) -> bool:
+        """Whether all that a hook returns are constants: it only says yes or no, and its comparisons decide."""
+        results = self.results(hook)
+        return bool(results) and all(_is_constant(site.node) for site in results)
 
     @property
     def hooks(self) -> list[str]:

@@ -22,6 +22,7 @@ _PARTNERS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Mult: ast.Div,
     ast.Div: ast.Mult,
 }
+_FURTHER_CONDITION = 0.3  # share of insertions, where a hook only says yes or no
 _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
 
 
@@ -95,7 +96,10 @@ def replace_term(tree: Tree, rng: np.random.Generator) -> str:
 
 
 def insert_term(tree: Tree, rng: np.random.Generator) -> str:
-    """Let one more quantity have a say: add, scale, bound."""
+    """Let one more quantity have a say: add, scale, bound; where answers are yes or no, by a further condition."""
+    tests = _tests(tree)
+    if tests and rng.random() < _FURTHER_CONDITION:
+        return _join_condition(pick(rng, tests), rng)
     sites = _floats(tree)
     results = [site for site in sites if site.is_result]
     if not sites:
@@ -111,6 +115,19 @@ def insert_term(tree: Tree, rng: np.random.Generator) -> str:
         lambda: call(pick(rng, ("min", "max")), node, grower.term(unit, 1)),
     )
     return _put(site, pick(rng, forms)())
+
+
+def _tests(tree: Tree) -> list[Site]:
+    """Conditions of hooks that only say yes or no."""
+    hooks = {hook for hook in tree.hooks if tree.verdicts(hook)}
+    tests = [site for site in tree.sites if site.kind == "bool" and site.field == "test"]
+    return [site for site in tests if site.scope.function in hooks]
+
+
+def _join_condition(site: Site, rng: np.random.Generator) -> str:
+    """Another condition must hold as well, or may hold instead."""
+    joint = ast.And() if rng.random() < 0.5 else ast.Or()
+    return _put(site, ast.BoolOp(joint, [site.node, Grower(rng, site.facts).condition()]))
 
 
 def _power(rng: np.random.Generator) -> ast.expr:

@@ -36,6 +36,7 @@ from problems.problem import Problem
 _ANOTHER_MUTATION = 0.3  # chance of one more, each time
 _TRIES = 20
 _MOST_FACTORS = 5  # that an expansion adds
+_FURTHER_HOOK = 20  # size that each hook but the first adds to the limits: published rules of four have 16 to 55
 _SHARES = np.cumsum([share for _, share in MUTATIONS])
 
 
@@ -47,10 +48,10 @@ class GeneticProposer(Proposer):
     problem
         Its hooks say what a rule may read, and in which units.
     max_size, max_depth
-        Names, constants and operations of a program, and nesting of its expressions. A parent
-        that is larger may have children as large as itself.
+        Names, constants and operations of a program of one hook, and nesting of its expressions. Each
+        further hook allows 20 more. A parent that is larger may have children as large as itself.
     expanded
-        Size that a program may have after expansion: its new constants are fitted, not guessed.
+        Size that a program of one hook may have after expansion: its new constants are fitted, not guessed.
     """
 
     origin = "genetic"
@@ -59,9 +60,10 @@ class GeneticProposer(Proposer):
 
     def __init__(self, problem: Problem, *, max_size: int = 35, max_depth: int = 12, expanded: int = 80) -> None:
         self._problem = problem
-        self._max_size = max_size
+        more = _FURTHER_HOOK * (len(problem.hooks) - 1)
+        self._max_size = max_size + more
         self._max_depth = max_depth
-        self._expanded = expanded
+        self._expanded = expanded + more
         self._tidied = lru_cache(maxsize=256)(self._tidy)
 
     async def propose(self, proposal: Proposal, rng: np.random.Generator) -> Draft:

@@ -43,6 +43,11 @@ def budget_2048(server: Server) -> float:
     return max(2048.0 - server.decoding, 1.0)
 
 
+def budget_1024(server: Server) -> float:
+    """Decode all, and prefill what is left of 1024 tokens."""
+    return max(1024.0 - server.decoding, 1.0)
+
+
 def budget_of_slo(server: Server) -> float:
     """As many tokens as keep the step within 100 ms, at least a block."""
     return max((0.1 - server.decode_step) / server.token_time, 16.0)
@@ -63,6 +68,11 @@ def past_future(request: Request, server: Server, memory: Memory) -> float:
     return 1.0 if memory.predicted_peak <= 0.97 * server.capacity else -1.0
 
 
+def one_prompt(request: Request, server: Server, memory: Memory) -> float:
+    """If no other prompt is in progress and the predicted peak fits: who comes meanwhile may still go before."""
+    return 1.0 if server.prefill_left < 1.0 and memory.predicted_peak <= 0.97 * server.capacity else -1.0
+
+
 def first_fit(request: Request, server: Server, memory: Memory) -> float:
     """If all predicted lengths fit at once; what does not fit is passed over."""
     return 1.0 if memory.predicted_total <= server.capacity and memory.needed <= server.free else 0.0
@@ -78,6 +88,11 @@ def aged_rank(request: Request, server: Server) -> float:
     if request.queued > 10.0:
         return -1e6 - request.queued
     return request.predicted_left
+
+
+def smallest_volume(request: Request, server: Server) -> float:
+    """Least predicted KV cache times steps: the prompt as long as the output lasts, and the output as it grows."""
+    return request.predicted_left * (request.prefill_left + 0.5 * request.predicted_left)
 
 
 def longest_left(request: Request, server: Server) -> float:
@@ -114,6 +129,7 @@ _PAST_FUTURE = 'Gong et al. (2025), "Past-Future scheduler for LLM serving under
 _S3 = 'Jin et al. (2023), "S3: increasing GPU utilization during generative inference for higher throughput", NeurIPS'
 _RANK = 'Fu et al. (2024), "Efficient LLM scheduling by learning to rank", NeurIPS'
 _JIT = 'Zhang et al. (2025), "JITServe: SLO-aware LLM serving with imprecise request information", arXiv:2504.20068'
+_VOLUME = 'Kong, Qi, Ye and Zhou (2026), "Geometry-aware online scheduling for LLM serving", arXiv:2606.22327'
 _LAPS = '"LAPS: a length-aware-prefill LLM serving system" (2026)'
 
 Order = Callable[[Request, Server], float]
@@ -161,6 +177,32 @@ RULES = (
         admit=past_future,
         chunk=budget_of_slo,
         evict=least_bandwidth,
+    ),
+    _rule(
+        "smallest_volume",
+        "SVF: smallest predicted volume of KV cache first",
+        _VOLUME,
+        order=smallest_volume,
+        admit=free_blocks,
+        chunk=budget_2048,
+    ),
+    _rule(
+        "volume_past_future",
+        "SVF, predicted peak fits, 1024 tokens a step",
+        f"{_VOLUME}, with admission of {_PAST_FUTURE}",
+        order=smallest_volume,
+        admit=past_future,
+        chunk=budget_1024,
+        evict=longest_left,
+    ),
+    _rule(
+        "volume_one_prompt",
+        "SVF, predicted peak fits, one prompt at a time",
+        f"{_VOLUME}, with admission of {_PAST_FUTURE}, and one partial prefill at a time as in vLLM",
+        order=smallest_volume,
+        admit=one_prompt,
+        chunk=budget_1024,
+        evict=longest_left,
     ),
     _rule("laps", "LAPS: short prompts first", _LAPS, order=prompt_classes, admit=free_blocks, chunk=budget_2048),
 )

@@ -47,6 +47,7 @@ OTHER_MODELS = {
     "a100-70b-tp4": Scenario(Host("A100-80", "Llama-3.1-70B", tp=4, share=0.3), 1.0, 2.8),
 }
 LOADS = (0.6, 0.75, 0.85, 0.95, 1.05, 1.15)  # of saturation
+DRAWS = {"train": 3, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
 
@@ -91,10 +92,11 @@ def seeded(*key: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(repr(key).encode()))
 
 
-def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
-    requests = draw(scenario, load, traffic, seeded(suite, name, load))
+def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic, again: int = 0) -> Instance:
+    """An instance of a suite; the first of a scenario and load, or another one."""
+    requests = draw(scenario, load, traffic, seeded(suite, name, load, *[again] * (again > 0)))
     data = on_host(requests, scenario.host, float(requests.arrival_s[-1]) + PATIENCE_S)
-    return Instance(f"{suite}-{name}-{round(100 * load)}", name, data)
+    return Instance(f"{suite}-{name}-{round(100 * load)}" + f"-{again + 1}" * (again > 0), name, data)
 
 
 @cache
@@ -115,10 +117,17 @@ def suite(name: str) -> tuple[Instance, ...]:
         traffic = Traffic(predictor_spread=1.0)
     elif name == "shift-burst":
         traffic = Traffic(gap_cv=3.0)
+    elif name == "train":
+        traffic = Traffic(size=400)  # what guides is run most often
     elif name == "test":
         traffic = Traffic(size=1000)
     loads = LOADS if name in ("train", "valid", "test") else LOADS[1:5]
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in loads)
+    return tuple(
+        _instance(name, group, scenario, load, traffic, again)
+        for again in range(DRAWS.get(name, 1))
+        for group, scenario in scenarios.items()
+        for load in loads
+    )
 
 
 SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")

@@ -18,7 +18,18 @@ from problems.serving._cluster.data import DECIDING, DECODE, Cluster, at_server
 from problems.serving._cluster.engine import Routing
 from problems.serving._cluster.log import SERVER_BITS, sent_to
 from problems.serving._prefix.store import NOBODY, length
-from problems.serving._server.ledger import DONE, RUNNING, WAITING, Ledger, blocks_of, load, open_ledger, start, stop
+from problems.serving._server.ledger import (
+    DONE,
+    RUNNING,
+    WAITING,
+    Ledger,
+    Load,
+    blocks_of,
+    load,
+    open_ledger,
+    start,
+    stop,
+)
 from problems.serving._server.machine import (
     BLOCK_TOKENS,
     BLOCKS,
@@ -54,22 +65,26 @@ class Shared(NamedTuple):
 
 
 @inlined
-def _free(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int) -> int:
-    """Blocks that no running request of server i holds."""
-    free = own.limit[BLOCKS] - load(own, ledger).used
+def _free(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int, used: int) -> int:
+    """Blocks that no running request of server i holds, if all that run would use so many without a cache."""
+    free = own.limit[BLOCKS] - used
     if data.cache_tokens[0] > 0:
         free -= held(data, shared.caches, i)
+        ratio = data.cache_tokens[0] // own.limit[BLOCK_TOKENS]
         for k in range(ledger.book[0].running):
-            free += blocks_of(own, length(shared.caches, shared.tail[ledger.running[k]]) * data.cache_tokens[0])
+            free += length(shared.caches, shared.tail[ledger.running[k]]) * ratio
     return free
 
 
-@kernel
+@inlined
 def _admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
     """Admit who waits longest, while there is room."""
     own, book = at_server(data, i), ledger.book[0]
     book.changed = 0
-    if book.waiting == 0 or book.running == own.limit[MAX_RUNNING] or _free(data, own, ledger, shared, i) == 0:
+    if book.waiting == 0 or book.running == own.limit[MAX_RUNNING]:
+        return
+    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
+    if free == 0:
         return
     book.debt_s += own.time_s[DECISION] + own.time_s[CANDIDATE] * book.waiting
     k = 0
@@ -79,22 +94,26 @@ def _admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.
         r = mine[k]
         job = ledger.job[r]
         blocks = needed(data, shared.caches, i, r, job.target, blocks_of(own, job.target))
-        if blocks > _free(data, own, ledger, shared, i):
+        if blocks > free:
             return
         if data.cache_tokens[0] > 0:
             shared.tail[r] = take(data, shared.caches, i, r, job.target, book.now_s)
             job.cached = length(shared.caches, shared.tail[r]) * data.cache_tokens[0]
         shared.computed[r] += job.target - job.cached
         start(own, ledger, r)
+        free = _free(data, own, ledger, shared, i, load(own, ledger).used)
         if data.cache_tokens[0] > 0:
-            trim(data, shared.caches, i, _free(data, own, ledger, shared, i))
+            trim(data, shared.caches, i, free)
 
 
-@kernel
-def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int) -> None:
-    """Preempt the latest request while blocks are missing."""
+@inlined
+def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int) -> Load:
+    """Preempt the latest request while blocks are missing; what then runs."""
     own, book = at_server(data, i), ledger.book[0]
-    while book.running > 1 and load(own, ledger).short > _free(data, own, ledger, shared, i):
+    while True:
+        now = load(own, ledger)
+        if book.running <= 1 or now.short <= _free(data, own, ledger, shared, i, now.used):
+            return now
         r = -1
         for k in range(book.running):
             r = max(r, ledger.running[k])
@@ -104,11 +123,10 @@ def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int) -> None:
         shared.tail[r] = NOBODY
 
 
-@kernel
-def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, before: np.ndarray) -> None:
+@inlined
+def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, now: Load, before: np.ndarray) -> None:
     """Run a step; what is done enters the cache: prompts in order of admission, then requests by number."""
     own, book, running = at_server(data, i), ledger.book[0], ledger.book[0].running
-    now = load(own, ledger)
     for k in range(running):
         r = ledger.running[k]
         before[k] = 2 * r + (1 if ledger.job[r].cached < ledger.job[r].target else 0)
@@ -116,7 +134,7 @@ def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, before: np.ndar
     compute(own, unpack_cost(own), ledger, tokens, now.decoding, now.context)
     if data.cache_tokens[0] == 0:
         return
-    free = _free(data, own, ledger, shared, i)
+    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
     for k in range(running):
         job, r = ledger.job[before[k] >> 1], before[k] >> 1
         if job.status == DONE:
@@ -164,8 +182,8 @@ def _serve(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarr
             break
         if book.changed == 1:
             _admissions(data, ledger, shared, i, mine)
-        _preemptions(data, ledger, shared, i)
-        _step(data, ledger, shared, i, before)
+        now = _preemptions(data, ledger, shared, i)
+        _step(data, ledger, shared, i, now, before)
 
 
 @kernel

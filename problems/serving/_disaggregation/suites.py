@@ -134,9 +134,11 @@ def _seed(*key: object) -> int:
     return zlib.crc32(repr(key).encode())
 
 
-def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
-    data = make(scenario, load, traffic, _seed("disaggregation", suite, name, load, traffic.load_factor))
-    return Instance(f"{suite}-{name}-{round(100 * load * traffic.load_factor)}", name, data)
+def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic, again: int) -> Instance:
+    """An instance of a suite; the first of a scenario and load, or another one."""
+    seed = _seed("disaggregation", suite, name, load, traffic.load_factor, *[again] * (again > 0))
+    title = f"{suite}-{name}-{round(100 * load * traffic.load_factor)}" + f"-{again + 1}" * (again > 0)
+    return Instance(title, name, make(scenario, load, traffic, seed))
 
 
 @cache

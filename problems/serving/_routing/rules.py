@@ -49,6 +49,17 @@ def least_ttft(request: Request, instance: Instance) -> float:
     return instance.queue_time + instance.prefill_time + 0.5 * instance.decode_step
 
 
+def least_ttft_with_room(request: Request, instance: Instance) -> float:
+    """Least predicted time to first token among servers whose free memory holds the prompt.
+
+    Where none does, the one that lacks least, in the time that it would take to compute it.
+    """
+    lacking = request.prompt - instance.cached_tokens - instance.free
+    if lacking > 0.0:
+        return 1e6 + lacking * instance.token_time
+    return instance.queue_time + instance.prefill_time + 0.5 * instance.decode_step
+
+
 def dual_map(request: Request, instance: Instance) -> float:
     """Of two servers that hashes name, the better prefix while its predicted time to first token keeps the promise.
 
@@ -123,6 +134,12 @@ RULES = (
         "Least predicted time to first token, cached prefix included",
         "the KV-centric scheduler of Mooncake: Qin et al. (2025), FAST, Algorithm 1",
         hooks={"route": least_ttft},
+    ),
+    Baseline(
+        "least_ttft_with_room",
+        "Least predicted time to first token among servers with room",
+        "filters, then a score, as in the endpoint picker of the Kubernetes Gateway API Inference Extension (2025)",
+        hooks={"route": least_ttft_with_room},
     ),
     Baseline(
         "dual_map",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -63,6 +64,7 @@ OTHER_MODELS = {
     "h100-a100-32b-sql": _sql("Qwen2.5-32B", 9.0, **{"H100": 2, "A100-80": 4}),
 }
 LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
+DRAWS = {"train": 2, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
 HASTE = 0.2  # pauses over those of the workloads
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
@@ -78,7 +80,8 @@ class Traffic(NamedTuple):
 
 S = TypeVar("S")
 Split = tuple[Instance, ...]
-Build = Callable[[str, str, S, float, Traffic], Instance]
+Build = Callable[[str, str, S, float, Traffic, int], Instance]
+TRAIN = Traffic(size=700)  # what guides is run most often
 
 
 def sooner(workload: Workload) -> Workload:
@@ -131,13 +134,21 @@ def make(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Cluste
     return on_hosts(requests, scenario.hosts, horizon_s, cache_tokens=scenario.cache_tokens)
 
 
-def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic) -> Instance:
-    data = make(scenario, load, traffic, _seed("routing", suite, name, load, traffic.load_factor))
-    return Instance(f"{suite}-{name}-{round(100 * load * traffic.load_factor)}", name, data)
+def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: Traffic, again: int = 0) -> Instance:
+    """An instance of a suite; the first of a scenario and load, or another one."""
+    seed = _seed("routing", suite, name, load, traffic.load_factor, *[again] * (again > 0))
+    title = f"{suite}-{name}-{round(100 * load * traffic.load_factor)}" + f"-{again + 1}" * (again > 0)
+    return Instance(title, name, make(scenario, load, traffic, seed))
 
 
 def instances_of(
-    name: str, scenarios: Mapping[str, S], shifted: Mapping[str, Mapping[str, S]], build: Build[S]
+    name: str,
+    scenarios: Mapping[str, S],
+    shifted: Mapping[str, Mapping[str, S]],
+    build: Build[S],
+    *,
+    train: Traffic = Traffic(),
+    draws: Mapping[str, int] = MappingProxyType({}),
 ) -> Split:
     """Instances of a split: each scenario, or those of a shift, at each load.
 
@@ -148,12 +159,16 @@ def instances_of(
     scenarios, shifted
         Scenarios by name, and those that stand in their place in a split, by split.
     build : callable
-        Builds an instance from split, name, scenario, load and traffic.
+        Builds an instance from split, name, scenario, load, traffic and how often that was done before.
+    train : Traffic
+        Of train.
+    draws : mapping
+        Instances of each scenario and load, by split; one where nothing is said.
     """
     traffic = Traffic()
     if name == "shift-load":
         return tuple(
-            build(name, group, scenario, load, Traffic(load_factor=factor))
+            build(name, group, scenario, load, Traffic(load_factor=factor), 0)
             for group, scenario in scenarios.items()
             for load, factor in ((0.6, 0.7), (0.8, 0.7), (0.95, 1.3), (1.1, 1.3))
         )
@@ -161,16 +176,24 @@ def instances_of(
         traffic = Traffic(predictor_spread=1.0)
     elif name == "shift-burst":
         traffic = Traffic(burst=2.0)
+    elif name == "train":
+        traffic = train
     elif name == "test":
         traffic = Traffic(size=2000)
     chosen = shifted.get(name, scenarios)
-    return tuple(build(name, group, scenario, load, traffic) for group, scenario in chosen.items() for load in LOADS)
+    return tuple(
+        build(name, group, scenario, load, traffic, again)
+        for again in range(draws.get(name, 1))
+        for group, scenario in chosen.items()
+        for load in LOADS
+    )
 
 
 @cache
 def suite(name: str) -> Split:
     """Instances of a split."""
-    return instances_of(name, SCENARIOS, {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}, _instance)
+    shifted = {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}
+    return instances_of(name, SCENARIOS, shifted, _instance, train=TRAIN, draws=DRAWS)
 
 
 SPLITS = ("train", "valid", "test", "shift-gpu", "shift-model", "shift-load", "shift-predictor", "shift-burst")

@@ -123,7 +123,8 @@ def load(data: Serving, ledger: Ledger) -> Load:
         if job.cached >= job.target:
             decoding += 1
             context += job.cached
-            if job.cached % data.limit[BLOCK_TOKENS] == 0:
+            # the remainder: a block is a power of two, and this is most of what a replay does
+            if job.cached & (data.limit[BLOCK_TOKENS] - 1) == 0:
                 short += 1
         else:
             to_prefill += job.target - job.cached

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import math
 import re
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from evolve.proposers._simplify import simplify
 from evolve.proposers._terms import ANY, NONNEGATIVE, POSITIVE, fact_of, parse_unit
 from evolve.proposers._tidy import guard, hazards, render, size, tidy
 from evolve.proposers._trees import Tree
-from evolve.proposers._variation import MUTATIONS, change_point
+from evolve.proposers._variation import MUTATIONS, change_point, insert_term
 from evolve.proposers.genetic import GeneticProposer
 from evolve.proposers.proposer import EditRefused
 from evolve.strategies.strategy import Proposal
@@ -403,3 +404,32 @@ def test_an_expansion_is_admitted_and_multiplies_its_parent_by_powers_of_ratios(
     assert "op.duration / op.work_left *" in body
     assert "**" in body
     assert "noise" not in body
+
+
+YES_OR_NO = (
+    "def priority(op, shop):\n    if shop.now > op.slack:\n        return 0.0\n"
+    "    return 1.0 if op.duration < op.work_left else -1.0\n"
+)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_where_answers_are_constants_an_expansion_multiplies_a_side_of_a_comparison(seed):
+    expanded = child(seed, YES_OR_NO, operator="expand")
+    sides = [node for node in ast.walk(ast.parse(expanded)) if isinstance(node, ast.Compare)]
+    assert expanded.count("**") == sum(ast.unparse(side).count("**") for side in sides) > 0
+
+
+def test_where_answers_are_yes_or_no_a_term_may_be_a_further_condition():
+    found = set()
+    for seed in range(40):
+        tree = Tree(YES_OR_NO, PROBLEM)
+        insert_term(tree, np.random.default_rng(seed))
+        found |= {type(node.op) for node in ast.walk(tree.module) if isinstance(node, ast.BoolOp)}
+    assert found == {ast.And, ast.Or}
+
+
+def test_each_further_hook_allows_a_program_twenty_terms_more():
+    four = replace(PROBLEM, hooks=tuple(replace(PROBLEM.hooks[0], name=f"priority_{k}") for k in range(4)))
+    source = "\n\n\n".join(SPT.replace("priority", f"priority_{k}") for k in range(4))
+    one, more = (Tree(SPT, PROBLEM), Tree(source, four))
+    assert GeneticProposer(four)._limits(more)[0] == GeneticProposer(PROBLEM)._limits(one)[0] + 60
