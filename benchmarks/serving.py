@@ -5,7 +5,8 @@ python benchmarks/serving.py
 The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on one replica, Llama-3.1-8B
 on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
-x 20,000 requests. The last lines are of clusters: 64 such servers behind a router, with and without prefix caches.
+x 20,000 requests. The last lines are of clusters: 64 such servers behind a router, with and without prefix caches;
+and of fleets that grow and shrink: one candidate on the train split of serving/fleet_scaling.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from problems.serving._workloads.workloads import make_workload
 REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")
 ROUTING = registry.load("serving/request_routing")
+SCALING = registry.load("serving/fleet_scaling")
 ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
 
 
@@ -46,6 +48,28 @@ def main() -> None:
     seconds = candidate()
     print(f"one candidate, 8 scenarios x 5 seeds x 20,000 requests at 90 % load: {seconds:.2f} s")
     clusters()
+    fleets()
+
+
+def fleets() -> None:
+    """Requests per second of fleets, by scenario, and the CPU time of one candidate on all of train."""
+    baseline, total = SCALING.baseline("rate_trend"), 0.0
+    assert baseline is not None
+    compiled = compile_hooks(baseline.source, SCALING)
+    instances = SCALING.splits["train"]()
+    simulate = simulator(SCALING, SCALING.default_decoder, instances[0].data)
+    for group in dict.fromkeys(instance.group for instance in instances):
+        chosen = [instance.data for instance in instances if instance.group == group]
+        shortest = np.inf
+        for _ in range(REPEATS):
+            start = time.thread_time()
+            for data in chosen:
+                simulate(data, *compiled.hooks, compiled.theta)
+            shortest = min(shortest, time.thread_time() - start)
+        total += shortest
+        requests = sum(len(data.cluster.requests.arrival_s) for data in chosen)
+        print(f"fleet, rate_trend, {group}: {requests / shortest:,.0f} requests/s")
+    print(f"one candidate on train of serving/fleet_scaling, {len(instances)} instances: {total:.2f} s")
 
 
 def clusters(size: int = 20_000) -> None:
