@@ -31,6 +31,7 @@ from problems.serving._fleet.metrics import RAW_UNITS, lower_bounds, measure
 from problems.serving._fleet.reader import FORMAT, read
 from problems.serving._fleet.rules import RULES
 from problems.serving._fleet.suites import SPLITS, probes, suite
+from problems.serving._fleet.trace import explain, narrate
 from problems.serving._fleet.verify import verify
 from problems.serving._fleet.views import Fleet, Pool
 
@@ -103,4 +104,6 @@ PROBLEM = Problem(
     format=FORMAT,
     claims=CLAIMS,
     hidden=HIDDEN,
+    explain=explain,
+    narrate=narrate,
 )

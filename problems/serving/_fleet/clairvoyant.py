@@ -47,7 +47,8 @@ def _compiled(data_type: Any) -> tuple[Any, Any, Any]:
         signatures.append(types.float64(*tuples, _THETA))
     signature = (data_type, *map(types.FunctionType, signatures), _THETA)
     fleet_scaling.compile(signature)
-    hooks = [numba.njit(s)(hook) for s, hook in zip(signatures, (_planned, _least_ttft), strict=True)]
+    compiled: Any = numba.njit
+    hooks = [compiled(s)(hook) for s, hook in zip(signatures, (_planned, _least_ttft), strict=True)]
     return fleet_scaling.overloads[signature].entry_point, *hooks
 
 

@@ -86,7 +86,7 @@ def _next_request(data: Elastic, state: FleetState) -> tuple[int, float]:
             break
         if server.status == LOADING:
             open_s = min(open_s, server.ready_s)
-    return r, max(joined_s, desk.free_s, open_s)
+    return r, max(joined_s, desk.free_s, open_s, desk.now_s)
 
 
 @inlined

@@ -7,7 +7,7 @@ requests are sent to, and the instances that are started and stopped.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,7 @@ CLOCK = np.dtype(
     (
         np.record,
         [
+            ("now_s", np.float64),  # when something last happened
             ("free_s", np.float64),
             ("last_s", np.float64),  # when the last step has ended
             ("tick", np.int64),
@@ -147,14 +148,15 @@ def _send_back(books: Books, left: np.ndarray, now_s: float) -> None:
 
 @inlined
 def _wake(books: Books, now_s: float) -> None:
-    """What has loaded is up."""
+    """Something happens: what has loaded is up."""
+    books.clock[0].now_s = now_s
     for i in range(len(books.slot)):
         if books.slot[i].status == LOADING and books.slot[i].ready_s <= now_s:
             books.slot[i].status = UP
 
 
 @inlined
-def _gone(slot: np.ndarray, end_s: float) -> None:
+def _gone(slot: Any, end_s: float) -> None:
     """An instance is paid for and gone."""
     slot.paid_s += end_s - slot.begun_s
     slot.status = DOWN
@@ -267,7 +269,7 @@ def _next(data: Elastic, books: Books) -> tuple[int, float]:
             open_s = 0.0
         elif books.slot[i].status == LOADING:
             open_s = min(open_s, books.slot[i].ready_s)
-    return r, max(joined_s, max(clock.free_s, open_s))
+    return r, max(joined_s, max(max(clock.free_s, clock.now_s), open_s))
 
 
 @inlined

@@ -50,6 +50,7 @@ DESK = np.dtype(
     (
         np.record,
         [
+            ("now_s", np.float64),  # when something last happened
             ("free_s", np.float64),  # when the router is free
             ("report_s", np.float64),  # the reports that it knows
             ("tick", np.int64),  # the next one
@@ -152,7 +153,8 @@ def report(data: Elastic, state: FleetState, i: int) -> None:
 
 @kernel
 def wake(data: Elastic, state: FleetState, now_s: float) -> None:
-    """Instances that have loaded by now are up."""
+    """Something happens: instances that have loaded by now are up."""
+    state.desk[0].now_s = now_s
     for i in range(len(state.place)):
         server = state.cluster.engine.server[i]
         if server.status == LOADING and server.ready_s <= now_s:

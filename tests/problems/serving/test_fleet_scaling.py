@@ -187,11 +187,11 @@ FIRST, SECOND, LAST = move(START, 0, 0), move(START, 1, 1000), move(STOP, 1, 700
         ([FIRST, SECOND, move(STOP, 7, 7000)], "is about place 7, which there is not"),
         ([FIRST, SECOND, move(2, 1, 7000)], "or is no move"),
         ([FIRST, SECOND, LAST, move(STOP, 0, 8000)], "fewer instances than are always wanted"),
-        ([FIRST, move(START, 1, 1500), LAST], "is not at a tick"),
+        ([FIRST, SECOND, LAST, move(START, 1, 8500)], "is not at a tick"),
         ([FIRST, SECOND, move(STOP, 1, 14000)], "is not at a tick"),
         ([FIRST, SECOND], "paid_s at 1 is 6.0, but the log leads to 12.0"),
         ([FIRST, move(START, 1, 3000), LAST], "sends a request to place 1, where no instance is up"),
-        ([FIRST, SECOND, move(STOP, 1, 6000), move(START, 1, 7000)], "starts an instance at place 1, where there is"),
+        ([FIRST, SECOND, move(STOP, 1, 5000), move(START, 1, 6000)], "starts an instance at place 1, where there is"),
     ],
 )
 def test_each_rule_of_the_moves_is_checked(moves: list[int], message: str) -> None:
