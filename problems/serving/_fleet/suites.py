@@ -194,11 +194,12 @@ def _instance(suite: str, name: str, scenario: Scenario, shape: str, traffic: Tr
 def suite(name: str) -> tuple[Instance, ...]:
     """Instances of a split."""
     scenarios, traffic = SCENARIOS, Traffic()
+    shapes = ("day", "bursts") if name.startswith("shift-") else tuple(SHAPES)
     if name == "shift-load":
         return tuple(
             _instance(name, group, scenario, shape, Traffic(load_factor=factor))
             for group, scenario in scenarios.items()
-            for shape, factor in (("day", 0.7), ("bursts", 0.7), ("day", 1.3), ("bursts", 1.3))
+            for shape, factor in (("day", 0.7), ("day", 1.3))
         )
     if name == "shift-gpu":
         scenarios = OTHER_GPUS
@@ -211,8 +212,8 @@ def suite(name: str) -> tuple[Instance, ...]:
     elif name == "shift-failure":
         traffic = Traffic(mtbf_s=600.0)
     elif name == "test":
-        traffic = Traffic(length=2.0)
-    return tuple(_instance(name, group, s, shape, traffic) for group, s in scenarios.items() for shape in SHAPES)
+        traffic = Traffic(length=1.5)
+    return tuple(_instance(name, group, s, shape, traffic) for group, s in scenarios.items() for shape in shapes)
 
 
 SPLITS = (
