@@ -53,7 +53,9 @@ class NaiveFleet(NaiveCluster):
         self.wanted = [pool.first for pool in pools]
         self.started, self.stopped = [-1e6] * len(pools), [-1e6] * len(pools)
         self.queue: list[Job] = []
-        self.free_at, self.known_at, self.sends_then = 0.0, -1.0, 0
+        self.free_at, self.known_at = 0.0, -1.0
+        self.seen: list[Any] = []  # the reports of then,
+        self.sent_since: set[int] = set()  # and who has been sent since they came
         self.log: list[tuple[int, int]] = []
         self.sent_at: list[float] = []
         self.work: list[tuple[float, int, int]] = []  # when, pool, us
@@ -172,20 +174,19 @@ class NaiveFleet(NaiveCluster):
 
     def look(self, now: float) -> float:
         """Time of the latest report."""
-        at = max(x[0] for x in self.reports if x[0] <= max(now - self.router.delay_s, 0.0))
+        at, seen = next(x for x in reversed(self.reports) if x[0] <= max(now - self.router.delay_s, 0.0))
         if at > self.known_at:
-            self.known_at, self.sends_then = at, len(self.log)
+            self.known_at, self.seen, self.sent_since = at, seen, set()
         return at
 
     def told(self, i: int) -> dict[str, Any]:
         """What the router knows of an instance."""
         life = self.life(i)
-        report = next(seen for at, seen in self.reports if at == self.known_at)[i]
+        report = self.seen[i]
         if report is None or report["server"] is not life.server:
             report = NaiveServer(self.pools[self.pool_of[i]].group, self.size).report()
         later = life.jobs[report["come"] :]
-        latest = [r for r, _ in self.log[self.sends_then :]]
-        left = sum(math.ceil(job.predicted) if job.number in latest else job.output_left for job in later)
+        left = sum(math.ceil(job.predicted) if job.number in self.sent_since else job.output_left for job in later)
         return report | {
             "sent": len(later),
             "queue_us": report["queue_us"] + sum(job.first_estimate for job in later),
@@ -211,6 +212,7 @@ class NaiveFleet(NaiveCluster):
         job.sent = self.free_at = now + self.router.deciding_s
         job.estimate = job.first_estimate = seen[best]["prefill_us"]
         self.log.append((job.number, best))
+        self.sent_since.add(job.number)
         self.sent_at.append(job.sent)
         self.work.append((job.sent, self.pool_of[best], self.work_us(life.server, job)))
         heapq.heappush(self.events, (job.sent, COMES, job.number, life))

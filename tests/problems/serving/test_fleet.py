@@ -54,7 +54,7 @@ def make(drawn: tuple) -> Elastic:
     return make_elastic(requests, pools, 0.25, router=router, control=control, cache_tokens=cache, failures=failing)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 40),
