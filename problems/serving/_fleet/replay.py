@@ -7,7 +7,7 @@ requests are sent to, and the instances that are started and stopped.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,63 +18,33 @@ from problems.serving._cluster.data import DECIDING, DELAY, DOWN, LOADING, UP, a
 from problems.serving._cluster.log import SERVER_BITS
 from problems.serving._cluster.replay import Shared
 from problems.serving._cluster.router import last_report_s
+from problems.serving._fleet.books import (
+    CLOCK,
+    DRAINING,
+    EARLY,
+    FINE,
+    LATE,
+    NO_PLACE,
+    NO_TICK,
+    NOT_DOWN,
+    NOT_FIRST,
+    NOT_LIVE,
+    NOT_NEXT,
+    NOT_UP,
+    SLOT,
+    TOO_FEW,
+    Books,
+    break_rule,
+    gone,
+    send_back,
+    wake,
+)
 from problems.serving._fleet.data import TICK, Elastic, places_of
 from problems.serving._fleet.log import KIND_BITS, PLACE_BITS, START, TIME_SHIFT, move
 from problems.serving._fleet.service import serve
 from problems.serving._prefix.store import NOBODY
-from problems.serving._server.ledger import DONE, Ledger, open_ledger
+from problems.serving._server.ledger import DONE, open_ledger
 from problems.serving._server.machine import HORIZON
-
-DRAINING = 3
-FINE, NOT_NEXT, NOT_UP, NO_PLACE, NOT_FIRST, NOT_DOWN, NOT_LIVE, TOO_FEW, EARLY, LATE, NO_TICK = range(11)
-BROKEN = (
-    "",
-    "log entry {at} must be about request {value}, which is next at the router",
-    "log entry {at} sends a request to place {value}, where no instance is up",
-    "move {at} is about place {value}, which there is not, or is no move",
-    "move {at} must be the first start of place {value}, at time 0",
-    "move {at} starts an instance at place {value}, where there is one",
-    "move {at} stops the instance at place {value}, where there is none, or which is stopped",
-    "before move {at}, pool {value} has fewer instances than are always wanted, and a place for one",
-    "the log ends after {at} entries, before request {value} is sent",
-    "log entry {at} comes after the end",
-    "move {at} is not at a tick of the simulation, or out of order",
-)
-
-SLOT = np.dtype(
-    (
-        np.record,
-        [
-            ("status", np.int64),
-            ("begun_s", np.float64),
-            ("ready_s", np.float64),
-            ("end_s", np.float64),  # of an instance that drains: when it is done, if it does not fail
-            ("paid_s", np.float64),
-            ("since", np.int64),  # first entry of the log that may be about its instance
-            ("left", np.int64),  # of an instance that drains: requests that are not done then
-        ],
-    )
-)
-CLOCK = np.dtype(
-    (
-        np.record,
-        [
-            ("now_s", np.float64),  # when something last happened
-            ("free_s", np.float64),
-            ("last_s", np.float64),  # when the last step has ended
-            ("tick", np.int64),
-            ("failed", np.int64),
-            ("arrived", np.int64),
-            ("first", np.int64),
-            ("queued", np.int64),
-            ("sends", np.int64),
-            ("moves", np.int64),
-            ("broken", np.int64),
-            ("at", np.int64),
-            ("value", np.int64),
-        ],
-    )
-)
 
 
 class Replayed(NamedTuple):
@@ -91,27 +61,6 @@ class Replayed(NamedTuple):
     broken: int  # an index of BROKEN,
     at: int  # with the number of an entry
     value: int
-
-
-class Books(NamedTuple):
-    """All that a replay keeps."""
-
-    ledger: Ledger
-    shared: Shared
-    slot: np.ndarray  # (places,) SLOT
-    clock: np.ndarray  # (1,) CLOCK
-    at_s: np.ndarray  # (n,) float64, when a request was last sent
-    sent_s: np.ndarray  # (entries of the log,) float64
-    back: np.ndarray  # (n,) int64, ring of requests that failures have sent back
-    back_s: np.ndarray  # (n,) float64
-
-
-@inlined
-def _break(books: Books, broken: int, at: int, value: int) -> None:
-    """Note the first broken rule."""
-    clock = books.clock[0]
-    if clock.broken == FINE:
-        clock.broken, clock.at, clock.value = broken, at, value
 
 
 @kernel
@@ -137,32 +86,6 @@ def _serve(data: Elastic, books: Books, log: np.ndarray, i: int, fails_s: float)
 
 
 @inlined
-def _send_back(books: Books, left: np.ndarray, now_s: float) -> None:
-    """Requests go back to the router."""
-    clock = books.clock[0]
-    for k in range(len(left)):
-        place = (clock.first + clock.queued) % len(books.back)
-        books.back[place], books.back_s[place] = left[k], now_s
-        clock.queued += 1
-
-
-@inlined
-def _wake(books: Books, now_s: float) -> None:
-    """Something happens: what has loaded is up."""
-    books.clock[0].now_s = now_s
-    for i in range(len(books.slot)):
-        if books.slot[i].status == LOADING and books.slot[i].ready_s <= now_s:
-            books.slot[i].status = UP
-
-
-@inlined
-def _gone(slot: Any, end_s: float) -> None:
-    """An instance is paid for and gone."""
-    slot.paid_s += end_s - slot.begun_s
-    slot.status = DOWN
-
-
-@inlined
 def _unfinished(books: Books, log: np.ndarray, i: int) -> np.ndarray:
     """Requests of the draining instance at place i that are not done, in order of arrival."""
     slot, clock, count = books.slot[i], books.clock[0], 0
@@ -182,17 +105,17 @@ def _failure(data: Elastic, books: Books, log: np.ndarray) -> None:
     clock = books.clock[0]
     i, now_s = data.fail_place[clock.failed], data.fail_s[clock.failed]
     slot = books.slot[i]
-    _wake(books, now_s)
+    wake(books, now_s)
     if slot.status == LOADING:
-        _gone(slot, now_s)
+        gone(slot, now_s)
     elif slot.status == UP:
-        _send_back(books, _serve(data, books, log, i, now_s), now_s)
-        _gone(slot, now_s)
+        send_back(books, _serve(data, books, log, i, now_s), now_s)
+        gone(slot, now_s)
     elif slot.status == DRAINING and slot.left == 0:
-        _gone(slot, slot.end_s)
+        gone(slot, slot.end_s)
     elif slot.status == DRAINING:
-        _send_back(books, _unfinished(books, log, i), now_s)
-        _gone(slot, now_s)
+        send_back(books, _unfinished(books, log, i), now_s)
+        gone(slot, now_s)
     clock.failed += 1
 
 
@@ -218,7 +141,7 @@ def _move(data: Elastic, books: Books, log: np.ndarray, entry: int, now_s: float
         slot.status, slot.begun_s, slot.ready_s = LOADING, now_s, now_s + data.load_s[data.cluster.kind[i]]
         slot.since = books.clock[0].sends
     elif slot.status == LOADING:
-        _gone(slot, now_s)
+        gone(slot, now_s)
     elif slot.status == UP:
         slot.left = len(_serve(data, books, log, i, _next_failure_s(data, books, i)))
         slot.end_s = max(slot.end_s, now_s)
@@ -233,16 +156,16 @@ def _tick(data: Elastic, books: Books, log: np.ndarray, moves: np.ndarray, now_s
     """All moves of a tick."""
     clock, at_ms = books.clock[0], round(1e3 * now_s)
     known_s = last_report_s(data.cluster, now_s - data.cluster.router_s[DELAY])
-    _wake(books, now_s)
+    wake(books, now_s)
     for i in range(len(books.slot)):
         slot = books.slot[i]
         if slot.status == DRAINING and slot.left == 0 and slot.end_s <= known_s:
-            _gone(slot, slot.end_s)
+            gone(slot, slot.end_s)
     while clock.moves < len(moves) and moves[clock.moves] >> TIME_SHIFT == at_ms and clock.broken == FINE:
         entry = moves[clock.moves]
         broken = _move(data, books, log, entry, now_s)
         if broken != FINE:
-            _break(books, broken, clock.moves, (entry >> KIND_BITS) & ((1 << PLACE_BITS) - 1))
+            break_rule(books, broken, clock.moves, (entry >> KIND_BITS) & ((1 << PLACE_BITS) - 1))
         clock.moves += 1
     for p in range(len(data.least)):
         low, high = places_of(data, p)
@@ -252,7 +175,7 @@ def _tick(data: Elastic, books: Books, log: np.ndarray, moves: np.ndarray, now_s
             live += 1 if status in (UP, LOADING) else 0
             empty += 1 if status == DOWN else 0
         if live < data.least[p] and empty > 0:
-            _break(books, TOO_FEW, clock.moves, p)
+            break_rule(books, TOO_FEW, clock.moves, p)
     clock.tick += 1
 
 
@@ -277,15 +200,15 @@ def _send(data: Elastic, books: Books, log: np.ndarray, r: int, now_s: float) ->
     """Request r goes where the log says."""
     clock = books.clock[0]
     k = clock.sends
-    _wake(books, now_s)
+    wake(books, now_s)
     if k >= len(log):
-        _break(books, EARLY, k, r)
+        break_rule(books, EARLY, k, r)
         return
     i = log[k] & ((1 << SERVER_BITS) - 1)
     if log[k] >> SERVER_BITS != r:
-        _break(books, NOT_NEXT, k, r)
+        break_rule(books, NOT_NEXT, k, r)
     elif i >= len(books.slot) or books.slot[i].status != UP:
-        _break(books, NOT_UP, k, i)
+        break_rule(books, NOT_UP, k, i)
     else:
         if r == clock.arrived:
             clock.arrived += 1
@@ -308,7 +231,7 @@ def _open(data: Elastic, books: Books, moves: np.ndarray) -> None:
         if i - low < data.first[data.cluster.kind[i]]:
             books.slot[i].status = UP
             if clock.moves >= len(moves) or moves[clock.moves] != move(START, i, 0):
-                _break(books, NOT_FIRST, clock.moves, i)
+                break_rule(books, NOT_FIRST, clock.moves, i)
             clock.moves += 1
 
 
@@ -324,11 +247,11 @@ def _close(data: Elastic, books: Books, log: np.ndarray, moves: np.ndarray) -> N
         elif slot.status == DRAINING:
             end_s = slot.end_s
         if slot.status != DOWN:
-            _gone(slot, end_s)
+            gone(slot, end_s)
     if clock.sends < len(log):
-        _break(books, LATE, clock.sends, 0)
+        break_rule(books, LATE, clock.sends, 0)
     if clock.moves < len(moves):
-        _break(books, NO_TICK, clock.moves, 0)
+        break_rule(books, NO_TICK, clock.moves, 0)
 
 
 @kernel

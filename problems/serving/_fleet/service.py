@@ -11,14 +11,28 @@ from problems.serving._cluster.data import Cluster, at_server
 from problems.serving._cluster.replay import Shared, _admissions, _free, _step
 from problems.serving._prefix.store import NOBODY
 from problems.serving._server.ledger import DONE, RUNNING, TO_COME, WAITING, Ledger, load, stop
-from problems.serving._server.machine import BLOCK_TOKENS, HORIZON, MAX_PREFILL, MAX_RUNNING, Serving, unpack_cost
+from problems.serving._server.machine import (
+    BLOCK_TOKENS,
+    BLOCKS,
+    HORIZON,
+    MAX_PREFILL,
+    MAX_RUNNING,
+    Serving,
+    unpack_cost,
+)
 
 
 @inlined
 def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
     """Preempt the latest request while blocks are missing; it is the first to be admitted again."""
     own, book = at_server(data, i), ledger.book[0]
-    while book.running > 1 and load(own, ledger).short > _free(data, own, ledger, shared, i):
+    while book.running > 1:
+        now = load(own, ledger)
+        free = own.limit[BLOCKS] - now.used
+        if data.cache_tokens[0] > 0 and now.short > free:  # what is shared counts once
+            free = _free(data, own, ledger, shared, i)
+        if now.short <= free:
+            break
         r = -1
         for k in range(book.running):
             r = max(r, ledger.running[k])
@@ -70,7 +84,7 @@ def _run(
         if book.changed == 1:
             _admissions(data, ledger, shared, i, mine)
         _preemptions(data, ledger, shared, i, mine)
-        if _step_end_s(own, ledger) > fails_s:
+        if fails_s < np.inf and _step_end_s(own, ledger) > fails_s:
             break
         _step(data, ledger, shared, i, before)
         last_s = book.now_s

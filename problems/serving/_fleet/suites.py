@@ -108,7 +108,6 @@ SHAPES = {
 class Traffic(NamedTuple):
     """What a suite does to all its scenarios."""
 
-    length: float = 1.0  # factor on the number of requests
     load_factor: float = 1.0
     predictor_spread: float = 0.5  # standard deviation of the logarithm of predicted over true output
     burst: float = 1.0  # factor on the coefficient of variation of gaps, and on how much bursts add
@@ -117,7 +116,7 @@ class Traffic(NamedTuple):
 
 def draw(scenario: Scenario, shape: Shape, traffic: Traffic, seed: int) -> Requests:
     """Requests of one instance."""
-    workload, size = sooner(WORKLOADS[scenario.workload]), round(traffic.length * scenario.size)
+    workload, size = sooner(WORKLOADS[scenario.workload]), scenario.size
     requests = make_workload(
         workload,
         size,
@@ -211,8 +210,6 @@ def suite(name: str) -> tuple[Instance, ...]:
         traffic = Traffic(burst=2.0)
     elif name == "shift-failure":
         traffic = Traffic(mtbf_s=600.0)
-    elif name == "test":
-        traffic = Traffic(length=1.5)
     return tuple(_instance(name, group, s, shape, traffic) for group, s in scenarios.items() for shape in shapes)
 
 

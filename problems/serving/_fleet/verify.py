@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from problems.problem import Infeasible
+from problems.serving._fleet.books import BROKEN, FINE
 from problems.serving._fleet.data import Elastic
 from problems.serving._fleet.engine import Scaling
-from problems.serving._fleet.replay import BROKEN, FINE, replay
+from problems.serving._fleet.replay import replay
 
 _TIMES = ("first_token_s", "finish_s", "worst_gap_s", "sent_s", "paid_s")
 
