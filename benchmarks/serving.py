@@ -6,7 +6,7 @@ The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on 
 on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
 x 20,000 requests. Then clusters: 64 such servers behind a router, with and without prefix caches. The last lines are of
-separate prefill and decode: eight instances, and one candidate on the train split.
+separate prefill and decode (eight instances, one candidate on the train split), and of fleets that grow and shrink.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")
 ROUTING = registry.load("serving/request_routing")
 DISAGGREGATED = registry.load("serving/prefill_decode")
+SCALING = registry.load("serving/fleet_scaling")
 ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
 
 
@@ -54,6 +55,19 @@ def main() -> None:
     print(f"one candidate, 8 scenarios x 5 seeds x 20,000 requests at 90 % load: {seconds:.2f} s")
     clusters()
     deployments()
+    fleets()
+
+
+def fleets() -> None:
+    """Requests per second of fleets, by scenario, and the CPU time of one candidate on all of train."""
+    instances, total = SCALING.splits["train"](), 0.0
+    for group in dict.fromkeys(instance.group for instance in instances):
+        chosen = [instance.data for instance in instances if instance.group == group]
+        seconds = seconds_of(SCALING, "rate_trend", chosen)
+        total += seconds
+        requests = sum(len(data.cluster.requests.arrival_s) for data in chosen)
+        print(f"fleet, rate_trend, {group}: {requests / seconds:,.0f} requests/s")
+    print(f"one candidate on train of serving/fleet_scaling, {len(instances)} instances: {total:.2f} s")
 
 
 def deployments(size: int = 20_000) -> None:

@@ -39,7 +39,10 @@ def run(
     deterministic: Annotated[
         bool | None, typer.Option(help="Tell candidates in the order of their proposals; slower with a model.")
     ] = None,
-    strategy: Annotated[_Text, typer.Option(help="NAME or NAME:SETTING=VALUE,...: how to search.")] = None,
+    strategy: Annotated[
+        _Text,
+        typer.Option(help="NAME or NAME:SETTING=VALUE,...; default steady_state, with models greedy."),
+    ] = None,
     operator: Annotated[
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
     ] = None,

@@ -110,12 +110,6 @@ CLAIMS = (
         why="an A10 is eight times slower than an H100; the paper's GPUs differ by less, and it also reorders queues",
     ),
     Claim(
-        "Llumnix (2024)",
-        "live migration and automatic scaling: cost at equal tail latency",
-        "36 % lower",
-        why="the fleet is fixed here, and requests stay where they were sent",
-    ),
-    Claim(
         "DualMap (2026)",
         "migration from hotspots, and a dual ring for scaling",
         "part of the design; no figure taken",

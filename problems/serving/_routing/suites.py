@@ -81,6 +81,7 @@ class Traffic(NamedTuple):
 S = TypeVar("S")
 Split = tuple[Instance, ...]
 Build = Callable[[str, str, S, float, Traffic, int], Instance]
+USUAL = Traffic()
 TRAIN = Traffic(size=700)  # what guides is run most often
 
 
@@ -147,7 +148,7 @@ def instances_of(
     shifted: Mapping[str, Mapping[str, S]],
     build: Build[S],
     *,
-    train: Traffic = Traffic(),
+    train: Traffic = USUAL,
     draws: Mapping[str, int] = MappingProxyType({}),
 ) -> Split:
     """Instances of a split: each scenario, or those of a shift, at each load.
@@ -165,7 +166,7 @@ def instances_of(
     draws : mapping
         Instances of each scenario and load, by split; one where nothing is said.
     """
-    traffic = Traffic()
+    traffic = USUAL
     if name == "shift-load":
         return tuple(
             build(name, group, scenario, load, Traffic(load_factor=factor), 0)

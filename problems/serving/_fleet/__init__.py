@@ -1,0 +1,1 @@
+"""What serving/fleet_scaling is made of."""
