@@ -10,15 +10,15 @@ import email.utils
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
-
-import httpx
 
 from evolve.keys import redact
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LONGEST_MESSAGE = 300
+# openai 3 speaks HTTP through httpx2, openai 2 and litellm through httpx; their errors have the same names.
+_TRANSPORTS = ("httpx", "httpx2")
 
 
 class Usage(NamedTuple):
@@ -107,19 +107,19 @@ def diagnose(error: BaseException, *, key_name: str, address: str) -> Fault:
         Where the request went.
     """
     chain = list(_causes(error))
-    response = next((e.response for e in chain if isinstance(e, httpx.HTTPStatusError)), None)
+    response = next((getattr(e, "response", None) for e in chain if _is(e, "HTTPStatusError")), None)
     if response is not None:
         said, status, code = *_body(response), response.status_code
         fault = _by_status(code, said, key_name, quota="insufficient_quota" in status or "credit balance" in said)
         return fault._replace(pause_s=retry_after(response.headers))
-    if any(isinstance(e, httpx.ConnectError | httpx.ConnectTimeout) for e in chain):
+    if any(_is(e, "ConnectError", "ConnectTimeout") for e in chain):
         reason = (
             f"cannot reach {address}: {one_line(str(chain[-1]))}; start the server, or check --api-base and the network"
         )
         return Fault(reason, "busy", reached=False)
-    if any(isinstance(e, httpx.TimeoutException) for e in chain):
+    if any(_is(e, "TimeoutException") for e in chain):
         return Fault("no answer in time", "lost", charged=True)
-    if any(isinstance(e, httpx.TransportError) for e in chain):
+    if any(_is(e, "TransportError") for e in chain):
         return Fault("the connection broke before the answer was complete", "lost", charged=True)
     if any(isinstance(e, ValueError) for e in chain):
         return Fault("the answer is no complete JSON", "lost", charged=True)
@@ -130,6 +130,11 @@ def diagnose(error: BaseException, *, key_name: str, address: str) -> Fault:
     if isinstance(status_code, int) and 400 <= status_code < 500:
         return _by_status(status_code, said, key_name)
     return Fault(f"no chat completion came back: {said}; check --model and --api-base", "setup", charged=True)
+
+
+def _is(error: BaseException, *names: str) -> bool:
+    """Whether an error is of such a class of a transport, or of one derived from it."""
+    return any(c.__name__ in names and c.__module__.partition(".")[0] in _TRANSPORTS for c in type(error).__mro__)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -154,11 +159,11 @@ def _by_status(status: int, said: str, key_name: str, quota: bool = False) -> Fa
     return Fault(f"request refused (status {status}): {said}; check --model and its settings", "setup")
 
 
-def _body(response: httpx.Response) -> tuple[str, str]:
+def _body(response: Any) -> tuple[str, str]:
     """The message of an error response, and its type and code."""
     try:
         error: Any = response.json()
-    except (ValueError, httpx.StreamError):
+    except (ValueError, RuntimeError):  # no JSON; a body that was not read
         return one_line(response.reason_phrase), ""
     if isinstance(error, dict):
         error = error.get("error", error)
@@ -169,7 +174,7 @@ def _body(response: httpx.Response) -> tuple[str, str]:
     ), f"{error.get('type')} {error.get('code')}"
 
 
-def retry_after(headers: httpx.Headers) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a Retry-After header asks for (a number or a date), 0 without one."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value):
