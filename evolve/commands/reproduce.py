@@ -13,7 +13,6 @@ from evolve import tables
 from evolve.commands.options import Json
 from evolve.errors import UserError
 from problems import registry
-from problems._hardware.claims import CLAIMS as OF_HARDWARE
 from problems.claims import Claim, Verdict
 from problems.problem import Baseline
 
@@ -54,8 +53,10 @@ def reproduce(
 
 def declared() -> list[tuple[str, Claim]]:
     """All claims, each with the problem whose baselines it is of, or HARDWARE."""
+    from problems._hardware.claims import CLAIMS  # late: it imports numba
+
     of_problems = [(name, claim) for name in registry.names() for claim in registry.load(name).claims]
-    return [(HARDWARE, claim) for claim in OF_HARDWARE] + of_problems
+    return [(HARDWARE, claim) for claim in CLAIMS] + of_problems
 
 
 def _choose(papers: Sequence[str]) -> list[tuple[str, Claim]]:
