@@ -28,8 +28,7 @@ from problems.problem import Problem
 # (benchmarks/seeds.py prints the seconds); an LLM's evaluations are bounded by money and patience instead.
 DEFAULT_EVALUATIONS = {"genetic": 3000, "llm": 200, "replay": 200, "mailbox": 50}
 _DETERMINISTIC = {"genetic": True, "llm": False, "replay": True, "mailbox": False}
-# As the comparisons in docs/strategies.md came out: no other was found to be better.
-DEFAULT_STRATEGY = {"genetic": "steady_state", "llm": "greedy", "replay": "greedy", "mailbox": "greedy"}
+DEFAULT_STRATEGY = "steady_state"  # no other was found to be better: docs/strategies.md
 # How many proposals may be under way beyond the last one told. Fixed, and not the number of
 # workers, so that a run's archive does not depend on the machine.
 WINDOW = 16
@@ -47,7 +46,7 @@ class RunConfig(pydantic.BaseModel):
     decoder: str | None = None  # None: the problem's default
     # None: llm if a model is named, replay if a cassette is
     proposer: Literal["genetic", "llm", "mailbox", "replay"] | None = None
-    strategy: str | None = None  # None: DEFAULT_STRATEGY of the proposer
+    strategy: str = DEFAULT_STRATEGY
     operators: tuple[str, ...] = ()  # that models are asked for; () stands for rewrite and diff
     # ask once more for a model's program that is not admitted or does not compile; None: with the proposer llm
     repair: bool | None = None
@@ -163,14 +162,13 @@ class RunConfig(pydantic.BaseModel):
 
     def _resolved(self) -> RunConfig:
         proposer = self.proposer or ("replay" if self.cassette else "llm" if self.model else "genetic")
-        chosen = self.strategy or DEFAULT_STRATEGY[proposer]
         try:
             problem = registry.load(self.problem)
-            strategy = strategies.build(chosen, problem)
+            strategy = strategies.build(self.strategy, problem)
         except (registry.UnknownProblem, strategies.UnknownStrategy) as error:
             raise UserError(str(error)) from None
         if self.race and strategy.opponent is None:
-            raise UserError(f"race: strategy {chosen} has a use for every candidate: leave out --race")
+            raise UserError(f"race: strategy {self.strategy} has a use for every candidate: leave out --race")
         check(self, problem, proposer)
         models, weights = self._with_strong(proposer)
         decoder = self.decoder or problem.default_decoder
@@ -179,7 +177,6 @@ class RunConfig(pydantic.BaseModel):
         return self.model_copy(
             update={
                 "proposer": proposer,
-                "strategy": chosen,
                 "decoder": decoder,
                 "repair": proposer == "llm" if self.repair is None else self.repair,
                 "model": models,
@@ -222,7 +219,7 @@ class RunConfig(pydantic.BaseModel):
         if self.tuning is None:
             return evaluations // 75 if possible and proposer == "genetic" else 0
         if self.tuning and not possible:
-            raise UserError(f"tuning: {self.problem} with this strategy has nothing to tune: leave it out")
+            raise UserError(f"tuning: {self.problem} with strategy {self.strategy} has nothing to tune: leave it out")
         if not 0 <= self.tuning <= evaluations // 10:
             raise UserError(f"tuning must be 0 to a tenth of the {evaluations} evaluations, got {self.tuning}")
         return self.tuning

@@ -63,7 +63,7 @@ def prepare(config: RunConfig) -> Parts:
     budget = Budget(limits)
     record = None if config.record is None else Record(config.record)
     return Parts(
-        problem, budget, _proposer(config, problem, budget), strategies.build(str(config.strategy), problem), record
+        problem, budget, _proposer(config, problem, budget), strategies.build(config.strategy, problem), record
     )
 
 

@@ -65,7 +65,7 @@ def strategies(
     }
     plan = bench.Plan.make(
         problem or preset.get("problems", ["shop/job_shop", "machine/total_tardiness"]),
-        names or ([DEFAULT_STRATEGY["genetic"]] if quick else registry.names()),
+        names or ([DEFAULT_STRATEGY] if quick else registry.names()),
         seeds if seeds is not None else preset.get("seeds", 5),
         out or Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}",
         {key: value for key, value in settings.items() if value is not None},

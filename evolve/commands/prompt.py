@@ -76,7 +76,7 @@ def _of_run(folder: Path) -> tuple[Findings, RunConfig, Path | None, Ask | None]
     """What a run has found so far, its settings, its own templates, and the first attempt that waits for a reply."""
     with Store(folder) as store:
         problem = load_problem(store.config.problem)
-        found = Findings(problem, strategies.build(str(store.config.strategy), problem))
+        found = Findings(problem, strategies.build(store.config.strategy, problem))
         outcomes, programs, asks = store.outcomes("train"), {p.id: p for p in store.programs()}, store.asks()
         for number in store.tells():
             found.hear(Candidate(programs[number], outcomes[number]))
@@ -94,7 +94,7 @@ def _of_problem(problem: Problem) -> Findings:
     """The baselines, evaluated on train."""
 
     async def work() -> Findings:
-        found = Findings(problem, strategies.build(DEFAULT_STRATEGY["llm"], problem))
+        found = Findings(problem, strategies.build(DEFAULT_STRATEGY, problem))
         async with evaluator_of(problem)(problem) as evaluator:
             rules = enumerate(problem.rules)
             programs = [Program(k, rule.source, "baseline", rule.name, thought=rule.title) for k, rule in rules]

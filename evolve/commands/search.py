@@ -41,7 +41,7 @@ def run(
     ] = None,
     strategy: Annotated[
         _Text,
-        typer.Option(help="NAME or NAME:SETTING=VALUE,...; default steady_state, with models greedy."),
+        typer.Option(help="NAME or NAME:SETTING=VALUE,...: how to search."),
     ] = None,
     operator: Annotated[
         list[str] | None, typer.Option(help="What models are asked for; default rewrite and diff; see evolve prompt.")
