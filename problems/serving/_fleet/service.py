@@ -10,7 +10,7 @@ from problems.serving._cluster.cache import leave, trim
 from problems.serving._cluster.data import Cluster, at_server
 from problems.serving._cluster.replay import Shared, _admissions, _free, _step
 from problems.serving._prefix.store import NOBODY
-from problems.serving._server.ledger import DONE, RUNNING, TO_COME, WAITING, Ledger, load, stop
+from problems.serving._server.ledger import DONE, RUNNING, TO_COME, WAITING, Ledger, Load, load, stop
 from problems.serving._server.machine import (
     BLOCK_TOKENS,
     BLOCKS,
@@ -23,16 +23,16 @@ from problems.serving._server.machine import (
 
 
 @inlined
-def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
-    """Preempt the latest request while blocks are missing; it is the first to be admitted again."""
+def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> Load:
+    """Preempt the latest request while blocks are missing, first to be admitted again; what then runs."""
     own, book = at_server(data, i), ledger.book[0]
-    while book.running > 1:
+    while True:
         now = load(own, ledger)
         free = own.limit[BLOCKS] - now.used
         if data.cache_tokens[0] > 0 and now.short > free:  # what is shared counts once
-            free = _free(data, own, ledger, shared, i)
-        if now.short <= free:
-            break
+            free = _free(data, own, ledger, shared, i, now.used)
+        if book.running <= 1 or now.short <= free:
+            return now
         r = -1
         for k in range(book.running):
             r = max(r, ledger.running[k])
@@ -83,10 +83,10 @@ def _run(
             break
         if book.changed == 1:
             _admissions(data, ledger, shared, i, mine)
-        _preemptions(data, ledger, shared, i, mine)
+        now = _preemptions(data, ledger, shared, i, mine)
         if fails_s < np.inf and _step_end_s(own, ledger) > fails_s:
             break
-        _step(data, ledger, shared, i, before)
+        _step(data, ledger, shared, i, now, before)
         last_s = book.now_s
     return float(last_s)
 
