@@ -29,9 +29,12 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evaluations", type=int, default=None)
     parser.add_argument("--tuning", type=int, default=None, help="evaluations' worth of simulations for each tuning")
+    parser.add_argument("--sigma", type=float, default=None, help="first spread of a tuning, in shares of the bounds")
     parser.add_argument("--race", action="store_true", help="drop candidates that are clearly worse than their parent")
     parser.add_argument("--keep", type=Path, default=None, help="folder to keep the runs in")
     arguments = parser.parse_args()
+    given = {key: getattr(arguments, key) for key in ("evaluations", "tuning", "sigma")}
+    settings = {key: value for key, value in given.items() if value is not None}
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="evolve-seeds-"))
     primary = registry.load(arguments.problem).primary
     print("| seed | evaluations | valid | baseline | test | baseline | difference on test [95 %] | improved | s |")
@@ -42,9 +45,8 @@ def main() -> None:
             arguments.problem,
             seed=seed,
             out=folder / f"seed-{seed}",
-            evaluations=arguments.evaluations,
-            tuning=arguments.tuning,
             race=arguments.race,
+            **settings,
         )
         print(row(out, primary.name, seed, time.perf_counter() - started), flush=True)
     if arguments.keep is None:

@@ -20,16 +20,24 @@ from evaluators.racing import Plan
 from evaluators.tuning import Run, check, converse
 
 _SAMPLE = 12  # instances that a generation meets, at least: where train is small, more points count for more
-_SIGMA = 0.2  # of the first distribution, in shares of the bounds
+SIGMA = 0.2  # of the first distribution where nothing else is asked for, in shares of the bounds
 
 
 async def sample(
-    evaluator: Evaluator, source: str, split: str, *, plan: Plan | None, simulations: int, seed: int
+    evaluator: Evaluator,
+    source: str,
+    split: str,
+    *,
+    plan: Plan | None,
+    simulations: int,
+    seed: int,
+    sigma: float = SIGMA,
 ) -> str | Failure:
     """Search for better values of a program's parameters on samples of a split.
 
     Parameters are those of ``search``, except that the plan only orders the instances, and that no
-    more than ``simulations`` are run.
+    more than ``simulations`` are run, and that ``sigma`` is the standard deviation of the first
+    distribution, in shares of the bounds.
 
     Returns
     -------
@@ -43,16 +51,16 @@ async def sample(
     """
     check(evaluator.problem, source)
     run = _Sampled(evaluator.problem, evaluator.instances(split), source, plan, simulations, evaluator.limits.timeout_s)
-    run.start(seed)
+    run.start(seed, sigma)
     return await converse(evaluator, source, split, run) or run.center()
 
 
 class _Sampled(Run):
     """A search whose generations meet other instances each."""
 
-    def start(self, seed: int) -> None:
+    def start(self, seed: int, sigma: float) -> None:
         """Draw the first points."""
-        self._center = Center(self._space.point(self._best.tolist()), np.random.default_rng(seed), _SIGMA)
+        self._center = Center(self._space.point(self._best.tolist()), np.random.default_rng(seed), sigma)
         self._points, self._losses = self._center.ask(), []
         self._size = min(len(self._order), max(_SAMPLE, len(self._order) // 6))
         self._from = 0  # where in the order this generation's instances begin

@@ -13,6 +13,7 @@ import pydantic
 import tomli_w
 
 from evaluators.racing import ALPHA
+from evaluators.sampling import SIGMA
 from evaluators.sandbox.limits import available_cores
 from evolve.amounts import BudgetLimits
 from evolve.consistency import check
@@ -81,6 +82,7 @@ class RunConfig(pydantic.BaseModel):
     # evaluations' worth of simulations for each tuning of constants; 0: none; None: a 75th of all with the
     # proposer genetic, else none
     tuning: int | None = None
+    sigma: float = SIGMA  # of the first distribution of a tuning, in shares of the bounds
     race: bool = False  # drop what is clearly worse before all of train was run
     alpha: float = ALPHA  # of races: how often a candidate as good as its opponent may be dropped
     seed: int = 0
@@ -120,7 +122,7 @@ class RunConfig(pydantic.BaseModel):
             raise ValueError(f"must be above 0 and below 0.5, got {value}")
         return value
 
-    @pydantic.field_validator("share")
+    @pydantic.field_validator("share", "sigma")
     @classmethod
     def _part(cls, value: float) -> float:
         if not 0.0 < value <= 1.0:

@@ -93,7 +93,8 @@ class Making:
     async def _tuned(self, source: str, number: int) -> str:
         self._plan = self._plan or self.found.plan(self.evaluator.instances("train"), self.store.config.alpha)
         seed = int(self.rng(number, 2).integers(2**31))
-        return await tuned(self.evaluator, source, plan=self._plan, evaluations=self.tuning, seed=seed)
+        sigma = self.store.config.sigma
+        return await tuned(self.evaluator, source, plan=self._plan, evaluations=self.tuning, seed=seed, sigma=sigma)
 
     @property
     def tuning(self) -> int:

@@ -34,7 +34,9 @@ class Tuned:
     search: tuning.TuningResult
 
 
-async def tuned(evaluator: Evaluator, source: str, *, plan: Plan | None, evaluations: int, seed: int) -> str:
+async def tuned(
+    evaluator: Evaluator, source: str, *, plan: Plan | None, evaluations: int, seed: int, sigma: float
+) -> str:
     """A program with other constants, found on samples of train; not evaluated.
 
     Literals become parameters for the search, and literals of three digits again.
@@ -49,7 +51,9 @@ async def tuned(evaluator: Evaluator, source: str, *, plan: Plan | None, evaluat
     new = {p.name for p in parameters(ast.parse(lifted))} - written
     simulations = evaluations * len(evaluator.instances(GUIDE))
     try:
-        found = await sampling.sample(evaluator, lifted, GUIDE, plan=plan, simulations=simulations, seed=seed)
+        found = await sampling.sample(
+            evaluator, lifted, GUIDE, plan=plan, simulations=simulations, seed=seed, sigma=sigma
+        )
     except tuning.NothingToTune as nothing:
         raise EditRefused(str(nothing)) from None
     if isinstance(found, Failure):

@@ -70,6 +70,9 @@ def run(
     tuning: Annotated[
         int | None, typer.Option(help="Evaluations' worth of simulations for each tuning of constants; 0: none.")
     ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="First spread of a tuning, in shares of the bounds; default 0.2.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Evaluations at once; default one per core.")] = None,
     train: Annotated[_Folder, typer.Option(help="Your own instances to search on.")] = None,
     valid: Annotated[_Folder, typer.Option(help="Your own instances to select on.")] = None,
@@ -95,7 +98,7 @@ def run(
         "max_calls": max_calls, "max_input_tokens": max_input_tokens, "max_output_tokens": max_output_tokens,
         "max_seconds": max_seconds, "price": tuple(price) if price else None, "temperature": temperature,
         "reasoning_effort": reasoning_effort, "decoder": decoder, "seed": seed, "workers": workers, "train": train,
-        "race": race, "alpha": alpha, "tuning": tuning,
+        "race": race, "alpha": alpha, "tuning": tuning, "sigma": sigma,
         "valid": valid, "test": test, "cassette": cassette, "deterministic": deterministic, "out": out,
         "allow_weak_sandbox": allow_weak_sandbox or None, "trust_evaluator": trust_evaluator or None,
     }  # fmt: skip

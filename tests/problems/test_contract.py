@@ -24,6 +24,7 @@ from problems.problem import BadInstance, Baseline, Infeasible, Instance, NonFin
 
 ROOT = Path(__file__).parents[2]
 ROUNDING = 1e-9  # relative
+MOST_PAIRS = 800  # of a rule and an instance: all of them, where there are not more
 
 
 @pytest.fixture(scope="module", params=registry.names())
@@ -89,11 +90,22 @@ def beaten_bound(problem: Problem, instance: Instance, solution: Any) -> str:
     return ""
 
 
-def judge(problem: Problem, baseline: Baseline, instances: Sequence[Instance], decoder: str | None = None) -> None:
-    """Solve, verify, measure; nothing may beat a bound."""
+def judge(
+    problem: Problem,
+    baseline: Baseline,
+    instances: Sequence[Instance],
+    decoder: str | None = None,
+    verified: slice = slice(None),
+) -> None:
+    """Solve, verify, measure; nothing may beat a bound.
+
+    Those of ``verified`` are verified: a replay in Python can take a hundred times as long as the simulation.
+    """
+    checked = {instance.name for instance in instances[verified]}
     for instance in instances:
         solution = solve(problem, baseline, instance.data, decoder)
-        problem.verify(instance.data, solution)
+        if instance.name in checked:
+            problem.verify(instance.data, solution)
         assert set(problem.measure(instance.data, solution)) == set(problem.raw_units)
         assert not (found := beaten_bound(problem, instance, solution)), f"{baseline.name}: {found}"
 
@@ -256,14 +268,19 @@ def test_rules_run_on_every_split_in_every_decoder(problem: Problem) -> None:
     for make in problem.splits.values():
         for decoder in problem.simulators:
             for rule in problem.rules:
-                judge(problem, rule, first_of_each_group(make()), decoder)
+                judge(problem, rule, first_of_each_group(make()), decoder, verified=slice(1))
 
 
 @pytest.mark.slow
 def test_no_rule_beats_a_bound_on_any_instance(problem: Problem) -> None:
-    for make in problem.splits.values():
-        for rule in problem.rules:
-            judge(problem, rule, make())
+    splits = [make() for make in problem.splits.values()]
+    rules = problem.rules
+    # Every instance is solved by one rule at least, verified under one, and every rule meets as many instances.
+    stride = min(max(1, sum(map(len, splits)) * len(rules) // MOST_PAIRS), len(rules))
+    for instances in splits:
+        for k, rule in enumerate(rules):
+            sharers = len(range(k % stride, len(rules), stride))
+            judge(problem, rule, instances[k % stride :: stride], verified=slice(k // stride, None, sharers))
 
 
 def test_procedures_run_on_probes_and_train(problem: Problem) -> None:
