@@ -66,6 +66,11 @@ class _SharedCache(FunctionCache):
 
 def _compiled(function: Callable[..., Any], *, forceinline: bool) -> Any:
     dispatcher: Any = numba.njit(forceinline=forceinline)(function)
+    # numba would compile a callee again for each number written out in a call
+    by_types = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda arguments, named: by_types(
+        [types.unliteral(a) for a in arguments], {name: types.unliteral(a) for name, a in named.items()}
+    )
     # The locator is chosen when the cache is made: the user's own setting is put back.
     config: Any = numba.config
     previous, config.CACHE_DIR = config.CACHE_DIR, KERNEL_CACHE

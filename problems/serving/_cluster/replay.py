@@ -11,37 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._borrow import borrow
-from problems._jit import inlined, kernel
+from problems._jit import kernel
 from problems.problem import Infeasible
-from problems.serving._cluster.cache import Store, held, leave, needed, open_caches, remember, take, trim
+from problems.serving._cluster.cache import open_caches
 from problems.serving._cluster.data import DECIDING, DECODE, Cluster, at_server
 from problems.serving._cluster.engine import Routing
 from problems.serving._cluster.log import SERVER_BITS, sent_to
-from problems.serving._prefix.store import NOBODY, length
-from problems.serving._server.ledger import (
-    DONE,
-    RUNNING,
-    WAITING,
-    Ledger,
-    Load,
-    blocks_of,
-    load,
-    open_ledger,
-    start,
-    stop,
-)
-from problems.serving._server.machine import (
-    BLOCK_TOKENS,
-    BLOCKS,
-    CANDIDATE,
-    DECISION,
-    HORIZON,
-    MAX_PREFILL,
-    MAX_RUNNING,
-    Serving,
-    unpack_cost,
-)
-from problems.serving._server.replay_steps import compute
+from problems.serving._cluster.service import Shared, begin, serve_until
+from problems.serving._prefix.store import NOBODY
+from problems.serving._server.ledger import open_ledger
 
 
 class Replayed(NamedTuple):
@@ -54,136 +32,6 @@ class Replayed(NamedTuple):
     computed_tokens: np.ndarray  # (n,) int64
     generated: np.ndarray  # (n,) int64, tokens put out
     now_s: float  # when the last server stopped
-
-
-class Shared(NamedTuple):
-    """What a replay keeps of the prefix caches."""
-
-    caches: Store
-    tail: np.ndarray  # (n,) int64, last block that a request holds, or NOBODY
-    computed: np.ndarray  # (n,) int64
-
-
-@inlined
-def _free(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int, used: int) -> int:
-    """Blocks that no running request of server i holds, if all that run would use so many without a cache."""
-    free = own.limit[BLOCKS] - used
-    if data.cache_tokens[0] > 0:
-        free -= held(data, shared.caches, i)
-        ratio = data.cache_tokens[0] // own.limit[BLOCK_TOKENS]
-        for k in range(ledger.book[0].running):
-            free += length(shared.caches, shared.tail[ledger.running[k]]) * ratio
-    return free
-
-
-@inlined
-def _admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
-    """Admit who waits longest, while there is room."""
-    own, book = at_server(data, i), ledger.book[0]
-    book.changed = 0
-    if book.waiting == 0 or book.running == own.limit[MAX_RUNNING]:
-        return
-    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
-    if free == 0:
-        return
-    book.debt_s += own.time_s[DECISION] + own.time_s[CANDIDATE] * book.waiting
-    k = 0
-    while book.waiting > 0 and book.running < own.limit[MAX_RUNNING]:
-        while ledger.job[mine[k]].status != WAITING:
-            k += 1
-        r = mine[k]
-        job = ledger.job[r]
-        blocks = needed(data, shared.caches, i, r, job.target, blocks_of(own, job.target))
-        if blocks > free:
-            return
-        if data.cache_tokens[0] > 0:
-            shared.tail[r] = take(data, shared.caches, i, r, job.target, book.now_s)
-            job.cached = length(shared.caches, shared.tail[r]) * data.cache_tokens[0]
-        shared.computed[r] += job.target - job.cached
-        start(own, ledger, r)
-        free = _free(data, own, ledger, shared, i, load(own, ledger).used)
-        if data.cache_tokens[0] > 0:
-            trim(data, shared.caches, i, free)
-
-
-@inlined
-def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int) -> Load:
-    """Preempt the latest request while blocks are missing; what then runs."""
-    own, book = at_server(data, i), ledger.book[0]
-    while True:
-        now = load(own, ledger)
-        if book.running <= 1 or now.short <= _free(data, own, ledger, shared, i, now.used):
-            return now
-        r = -1
-        for k in range(book.running):
-            r = max(r, ledger.running[k])
-        shared.computed[r] -= max(ledger.job[r].target - ledger.job[r].cached, 0)
-        stop(own, ledger, r)
-        leave(shared.caches, i, shared.tail[r], book.now_s)
-        shared.tail[r] = NOBODY
-
-
-@inlined
-def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, now: Load, before: np.ndarray) -> None:
-    """Run a step; what is done enters the cache: prompts in order of admission, then requests by number."""
-    own, book, running = at_server(data, i), ledger.book[0], ledger.book[0].running
-    for k in range(running):
-        r = ledger.running[k]
-        before[k] = 2 * r + (1 if ledger.job[r].cached < ledger.job[r].target else 0)
-    tokens = min(max(own.limit[MAX_PREFILL] - now.decoding, own.limit[BLOCK_TOKENS]), now.to_prefill)
-    compute(own, unpack_cost(own), ledger, tokens, now.decoding, now.context)
-    if data.cache_tokens[0] == 0:
-        return
-    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
-    for k in range(running):
-        job, r = ledger.job[before[k] >> 1], before[k] >> 1
-        if job.status == DONE:
-            shared_tokens = length(shared.caches, shared.tail[r]) * data.cache_tokens[0]
-            free -= blocks_of(own, job.cached) - blocks_of(own, shared_tokens)
-    trim(data, shared.caches, i, free)
-    for k in range(running):
-        r = before[k] >> 1
-        job = ledger.job[r]
-        if before[k] & 1 == 1 and job.cached == job.target and job.status == RUNNING:
-            shared.tail[r] = remember(data, shared.caches, i, r, shared.tail[r], job.cached, book.now_s)
-    for _ in range(running):
-        r = -1
-        for k in range(running):
-            other = before[k] >> 1
-            if before[k] >= 0 and ledger.job[other].status == DONE and (r < 0 or other < r):
-                r = other
-        if r < 0:
-            break
-        tail = remember(data, shared.caches, i, r, shared.tail[r], ledger.job[r].cached, book.now_s)
-        leave(shared.caches, i, tail, book.now_s)
-        shared.tail[r] = NOBODY
-        for k in range(running):
-            if before[k] >> 1 == r:
-                before[k] = -1
-
-
-@inlined
-def _serve(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray, sent_s: np.ndarray) -> None:
-    """All that happens at server i, which gets some requests in order."""
-    own, book, come = at_server(data, i), ledger.book[0], 0
-    before = np.empty(own.limit[MAX_RUNNING], np.int64)
-    book.now_s, book.debt_s, book.waiting, book.running, book.changed, book.done = 0.0, 0.0, 0, 0, 0, 0
-    while book.done < len(mine):
-        if book.waiting + book.running == 0:
-            if sent_s[mine[come]] >= own.time_s[HORIZON]:
-                break
-            book.now_s = max(book.now_s, sent_s[mine[come]])
-        while come < len(mine) and sent_s[mine[come]] <= book.now_s:
-            ledger.job[mine[come]].status = WAITING
-            book.waiting += 1
-            book.changed = 1
-            come += 1
-        if book.now_s >= own.time_s[HORIZON]:
-            break
-        if book.changed == 1:
-            _admissions(data, ledger, shared, i, mine)
-        now = _preemptions(data, ledger, shared, i)
-        _step(data, ledger, shared, i, now, before)
 
 
 @kernel
@@ -199,7 +47,8 @@ def replay(instance: Cluster, log: np.ndarray) -> Replayed:
         free_s = sent_s[r]
     server = log & ((1 << SERVER_BITS) - 1)
     for i in range(len(data.kind)):
-        _serve(data, ledger, shared, i, np.flatnonzero(server == i), sent_s)
+        begin(ledger, 0.0)
+        serve_until(data, ledger, shared, i, np.flatnonzero(server == i), sent_s, np.inf)
         now_s = max(now_s, ledger.book[0].now_s)
     first, finish, gap, generated = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
     for r in range(n):

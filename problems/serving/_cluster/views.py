@@ -9,7 +9,7 @@ class Request(NamedTuple):
     """The request that is to be sent somewhere."""
 
     number: Annotated[float, "count", "of requests before it"]
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     prompt: Annotated[float, "token", "length of its prompt, > 0"]
     predicted_output: Annotated[float, "token", "predicted length of its output, > 0; wrong by a factor of about two"]
     ttft_slo: Annotated[float, "s", "promised time to the first token, at most 1e6"]

@@ -9,7 +9,7 @@ class Request(NamedTuple):
     """The request that is to be prefilled or decoded somewhere."""
 
     turn: Annotated[float, "count", "decisions of this kind before this one"]
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     waited: Annotated[float, "s", "since it arrived"]
     prompt: Annotated[float, "token", "length of its prompt, > 0"]
     predicted_output: Annotated[float, "token", "predicted length of its output, > 0; wrong by a factor of about 1.6"]
@@ -50,7 +50,7 @@ class Instance(NamedTuple):
 class Cluster(NamedTuple):
     """All instances together, and the load; means are of about the last four ticks, at first as planned."""
 
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     instances: Annotated[float, "count", "in all"]
     prefill: Annotated[float, "count", "instances that only prefill, or will"]
     decode: Annotated[float, "count", "instances that only decode, or will"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from problems._jit import inlined
 from problems.serving._cluster.data import DOWN, LOADING, UP
-from problems.serving._cluster.replay import Shared
+from problems.serving._cluster.service import Shared
 from problems.serving._server.ledger import Ledger
 
 DRAINING = 3

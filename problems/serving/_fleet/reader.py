@@ -7,6 +7,7 @@ from pathlib import Path
 from problems.problem import BadInstance, Instance
 from problems.serving._fleet.data import Offer, make_elastic, pool_on
 from problems.serving._fleet.suites import PATIENCE_S, with_bound
+from problems.serving._routing.reader import OPTIONAL
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import make_requests
 from problems.serving._traces.reader import columns_of, files_of, host_of, lines_of, number
@@ -16,16 +17,6 @@ FORMAT = (
     "session_tokens, prefix, prefix_tokens, priority, ttft_slo_s, tpot_slo_s; before it a line per pool, "
     "'# places=8 first=4 least=1 price=2.0 device=A100-80 model=Llama-3.1-8B' (dollars an hour), and on the first "
     "the size of cache blocks, cache_tokens=64, and dollars for a broken promise, penalty=0.002"
-)
-_OPTIONAL = (
-    "predicted_output",
-    "session",
-    "session_tokens",
-    "prefix",
-    "prefix_tokens",
-    "priority",
-    "ttft_slo_s",
-    "tpot_slo_s",
 )
 
 
@@ -50,7 +41,7 @@ def _read_file(path: Path) -> Instance:
         first, price = int(_take(place, words, "first", least)), _take(place, words, "price", 1.0)
         host = host_of(place, words, Host("A100-80", "Llama-3.1-8B", max_output=2048))
         offers.append(Offer(host, places, price, least, first))
-    columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
+    columns = columns_of(path, numbered, OPTIONAL, FORMAT)
     if not offers:
         raise BadInstance(f"{path}: needs a line for the instances; the format is {FORMAT}")
     try:

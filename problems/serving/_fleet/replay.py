@@ -16,8 +16,8 @@ from problems._jit import inlined, kernel
 from problems.serving._cluster.cache import open_caches
 from problems.serving._cluster.data import DECIDING, DELAY, DOWN, LOADING, UP, at_server
 from problems.serving._cluster.log import SERVER_BITS
-from problems.serving._cluster.replay import Shared
 from problems.serving._cluster.router import last_report_s
+from problems.serving._cluster.service import Shared
 from problems.serving._fleet.books import (
     CLOCK,
     DRAINING,

@@ -15,11 +15,11 @@ import numpy as np
 
 from problems.problem import Instance, Reference
 from problems.serving._cluster.data import Group
+from problems.serving._cluster.requests import few, promised, sooner
 from problems.serving._fleet.data import Control, Elastic, Instances, Offer, make_elastic, pool_on
 from problems.serving._fleet.metrics import HOUR_S, lower_bounds
-from problems.serving._routing.suites import sooner
 from problems.serving._server.machine import Host
-from problems.serving._server.requests import Requests, make_requests
+from problems.serving._server.requests import Requests
 from problems.serving._workloads.workloads import WORKLOADS, make_workload
 
 PRICE = {
@@ -130,20 +130,8 @@ def draw(scenario: Scenario, shape: Shape, traffic: Traffic, seed: int) -> Reque
         burst_factor=1.0 + traffic.burst * (shape.burst_factor - 1.0),
         burst_s=shape.burst_s,
     )
-    most = min(offered.host.max_output for offered in scenario.offers)
-    prompt = np.minimum(requests.prompt_tokens, scenario.longest_prompt)
-    interactive = np.random.default_rng(seed).random(size) < 2 / 3
-    columns = requests._asdict() | {
-        "prompt_tokens": prompt,
-        "output_tokens": np.minimum(requests.output_tokens, most),
-        "predicted_output": np.clip(requests.predicted_output, 1.0, most),
-        "session_tokens": np.minimum(requests.session_tokens, prompt),
-        "prefix_tokens": np.minimum(requests.prefix_tokens, prompt),
-        "priority": np.where(interactive, 0, 1),
-        "ttft_slo_s": np.where(interactive, scenario.ttft_slo_s, 5 * scenario.ttft_slo_s),
-        "tpot_slo_s": np.where(interactive, scenario.tpot_slo_s, 3 * scenario.tpot_slo_s),
-    }
-    return make_requests(**columns)
+    most = scenario.longest_prompt, min(offered.host.max_output for offered in scenario.offers)
+    return promised(requests, most, (scenario.ttft_slo_s, scenario.tpot_slo_s), seed)
 
 
 def _seed(*key: object) -> int:
@@ -233,26 +221,8 @@ def probes() -> tuple[Instance, ...]:
 
 
 def _probe(k: int) -> Elastic:
-    rng, n = np.random.default_rng(_seed("fleet", "probe", k)), 24
-    gaps = rng.exponential(0.12, n)
-    prompt, output = rng.integers(16, 700, n), rng.integers(2, 65, n)
-    # The first two requests never meet, and fare differently.
-    prompt[:2], output[:2], gaps[1] = (200, 500), (8, 12), 3.0
-    prefix = rng.integers(-1, 2, n)
-    shared = np.where(prefix >= 0, np.minimum(96, prompt), 0)
-    requests = make_requests(
-        np.cumsum(gaps),
-        prompt,
-        output,
-        np.clip(output * np.exp(0.5 * rng.standard_normal(n)), 1.0, 64.0),
-        prefix=prefix,
-        prefix_tokens=shared,
-        session=rng.integers(-1, 5, n),
-        session_tokens=np.maximum(shared, (prompt * rng.random(n)).astype(np.int64)),
-        priority=rng.integers(0, 2, n),
-        ttft_slo_s=1.0,
-        tpot_slo_s=0.1,
-    )
+    rng = np.random.default_rng(_seed("fleet", "probe", k))
+    requests = few(rng, 24, 0.12)
     horizon_s = float(requests.arrival_s[-1]) + 30.0
     hosts = [Host(device, "Llama-3.1-8B", share=0.06, max_output=64) for device in ("A10", "L4")]
     pools: list[Instances] = []

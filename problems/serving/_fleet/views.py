@@ -43,7 +43,7 @@ class Pool(NamedTuple):
 class Fleet(NamedTuple):
     """All pools, and what arrives."""
 
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     tick: Annotated[float, "s", "until the next decision, > 0"]
     pools: Annotated[float, "count", "of instances, each asked about by itself"]
     short_window: Annotated[float, "s", "over which short rates are measured, > 0"]

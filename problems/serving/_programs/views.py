@@ -50,7 +50,7 @@ class Context(NamedTuple):
 class Server(NamedTuple):
     """The server as a whole."""
 
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     programs: Annotated[float, "count", "programs that have arrived and not finished"]
     waiting: Annotated[float, "count", "calls in the waiting queue"]
     running: Annotated[float, "count", "calls in the batch"]

@@ -15,7 +15,7 @@ FORMAT = (
     "session_tokens, prefix, prefix_tokens, priority, ttft_slo_s, tpot_slo_s; before it a line per group of servers, "
     "'# servers=4 device=A100-80 model=Llama-3.1-8B', and the size of cache blocks on the first: cache_tokens=64"
 )
-_OPTIONAL = (
+OPTIONAL = (
     "predicted_output",
     "session",
     "session_tokens",
@@ -45,7 +45,7 @@ def _read_file(path: Path) -> Instance:
         cache_tokens = whole_number(place, words, "cache_tokens", cache_tokens)
         servers = whole_number(place, words, "servers", 1)
         hosts.append((host_of(place, words, Host("A100-80", "Llama-3.1-8B", max_output=2048)), servers))
-    columns = columns_of(path, numbered, _OPTIONAL, FORMAT)
+    columns = columns_of(path, numbered, OPTIONAL, FORMAT)
     if not hosts:
         raise BadInstance(f"{path}: needs a line for the servers; the format is {FORMAT}")
     try:

@@ -17,9 +17,10 @@ import numpy as np
 
 from problems.problem import Instance
 from problems.serving._cluster.data import Cluster, on_hosts
+from problems.serving._cluster.requests import few, promised, sooner
 from problems.serving._server.machine import Host
-from problems.serving._server.requests import Requests, make_requests
-from problems.serving._workloads.workloads import WORKLOADS, Workload, make_workload
+from problems.serving._server.requests import Requests
+from problems.serving._workloads.workloads import WORKLOADS, make_workload
 
 
 class Scenario(NamedTuple):
@@ -65,7 +66,6 @@ OTHER_MODELS = {
 }
 LOADS = (0.6, 0.8, 0.95, 1.1)  # of saturation
 DRAWS = {"train": 2, "valid": 4, "test": 3}  # instances of each scenario and load; one in other suites
-HASTE = 0.2  # pauses over those of the workloads
 PATIENCE_S = 600.0  # after the last arrival nothing starts
 
 
@@ -85,17 +85,6 @@ USUAL = Traffic()
 TRAIN = Traffic(size=700)  # what guides is run most often
 
 
-def sooner(workload: Workload) -> Workload:
-    """The workload with shorter pauses between the requests of a conversation."""
-    if workload.conversation is None:
-        return workload
-    pause = workload.conversation.pause
-    medians = tuple(tuple(HASTE * median for median in row) for row in pause.medians)
-    low, high = (tuple(HASTE * bound for bound in bounds) for bounds in (pause.low, pause.high))
-    pause = pause._replace(medians=medians, low=low, high=high)
-    return workload._replace(conversation=workload.conversation._replace(pause=pause))
-
-
 def draw(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Requests:
     """Requests of one instance."""
     workload = sooner(WORKLOADS[scenario.workload])
@@ -107,21 +96,8 @@ def draw(scenario: Scenario, load: float, traffic: Traffic, seed: int) -> Reques
         rate_per_s=load * traffic.load_factor * scenario.saturation_per_s,
         cv=traffic.burst * workload.arrivals.cv,
     )
-    most = min(host.max_output for host, _ in scenario.hosts)
-    prompt = np.minimum(requests.prompt_tokens, scenario.longest_prompt)
-    rng = np.random.default_rng(seed)
-    interactive = rng.random(traffic.size) < 2 / 3
-    columns = requests._asdict() | {
-        "prompt_tokens": prompt,
-        "output_tokens": np.minimum(requests.output_tokens, most),
-        "predicted_output": np.clip(requests.predicted_output, 1.0, most),
-        "session_tokens": np.minimum(requests.session_tokens, prompt),
-        "prefix_tokens": np.minimum(requests.prefix_tokens, prompt),
-        "priority": np.where(interactive, 0, 1),
-        "ttft_slo_s": np.where(interactive, scenario.ttft_slo_s, 5 * scenario.ttft_slo_s),
-        "tpot_slo_s": np.where(interactive, scenario.tpot_slo_s, 3 * scenario.tpot_slo_s),
-    }
-    return make_requests(**columns)
+    most = scenario.longest_prompt, min(host.max_output for host, _ in scenario.hosts)
+    return promised(requests, most, (scenario.ttft_slo_s, scenario.tpot_slo_s), seed)
 
 
 def _seed(*key: object) -> int:
@@ -207,25 +183,6 @@ def probes() -> tuple[Instance, ...]:
 
 
 def _probe(k: int) -> Cluster:
-    rng, n = np.random.default_rng(_seed("routing", "probe", k)), 16
-    gaps = rng.exponential(0.05, n)
-    prompt, output = rng.integers(16, 700, n), rng.integers(2, 65, n)
-    # The first two requests never meet, and fare differently.
-    prompt[:2], output[:2], gaps[1] = (200, 500), (8, 12), 3.0
-    prefix = rng.integers(-1, 2, n)
-    shared = np.where(prefix >= 0, np.minimum(96, prompt), 0)
-    requests = make_requests(
-        np.cumsum(gaps),
-        prompt,
-        output,
-        np.clip(output * np.exp(0.5 * rng.standard_normal(n)), 1.0, 64.0),
-        prefix=prefix,
-        prefix_tokens=shared,
-        session=rng.integers(-1, 5, n),
-        session_tokens=np.maximum(shared, (prompt * rng.random(n)).astype(np.int64)),
-        priority=rng.integers(0, 2, n),
-        ttft_slo_s=1.0,
-        tpot_slo_s=0.1,
-    )
+    requests = few(np.random.default_rng(_seed("routing", "probe", k)), 16, 0.05)
     fast, slow = (Host(device, "Llama-3.1-8B", share=0.06, max_output=64) for device in ("A10", "L4"))
     return on_hosts(requests, ((fast, 2), (slow, 1)), float(requests.arrival_s[-1]) + 100.0, cache_tokens=32)

@@ -30,7 +30,7 @@ class Request(NamedTuple):
 class Server(NamedTuple):
     """The server as a whole."""
 
-    now: Annotated[float, "s", "time"]
+    now: Annotated[float, "s since start", "time"]
     waiting: Annotated[float, "count", "requests in the waiting queue"]
     waiting_tokens: Annotated[float, "token", "prefill that the waiting queue needs"]
     decoding: Annotated[float, "count", "running requests that generate output"]

@@ -388,6 +388,7 @@ def test_the_sign_of_a_quantity_is_read_from_its_doc(unit, doc, sign):
 def test_units_are_products_of_powers():
     assert parse_unit("time") == (("time", 1),)
     assert parse_unit("bytes/s") == (("bytes", 1), ("s", -1))
+    assert parse_unit("s since start") != parse_unit("s")  # so no rule compares an instant with a duration
     assert parse_unit("1") == parse_unit("share") == ()
 
 
