@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from problems._text import files_of, lines_of
 from problems.problem import BadInstance
 
 
@@ -28,20 +29,11 @@ def read_text(path: Path) -> Sequence[Text]:
     BadInstance
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
-    if not path.is_dir():
-        return [_read_file(path)]
-    files = sorted(path.glob("*.csv"))
-    if not files:
-        raise BadInstance(f"{path}: the folder holds no *.csv file")
-    return [_read_file(file) for file in files]
+    return [_read_file(file) for file in files_of(path)]
 
 
 def _read_file(path: Path) -> Text:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInstance(f"{path}: not a readable text file ({error})") from error
-    lines = [(number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+    lines = lines_of(path)
     if lines and not any(character.isdigit() for character in lines[0][1]):
         del lines[0]  # a header
     if not lines:

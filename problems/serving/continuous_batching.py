@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from problems.problem import Hook, Objective, Problem
+from problems.problem import Hook, Problem
 from problems.serving._batching.claims import CLAIMS
 from problems.serving._batching.hidden import HIDDEN
 from problems.serving._batching.rules import RULES
@@ -32,6 +32,7 @@ from problems.serving._batching.suites import SPLITS, probes, suite
 from problems.serving._server.engine import Timeline, continuous_batching
 from problems.serving._server.machine import Serving, make_instance
 from problems.serving._server.metrics import RAW_UNITS, lower_bounds, measure
+from problems.serving._server.objectives import DECISION_TIME, NORMALISED_LATENCY, P99_TTFT, SLO_ATTAINMENT
 from problems.serving._server.replay import verify
 from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Memory, Request, Server
@@ -88,36 +89,7 @@ PROBLEM = Problem(
         ),
         Hook("evict", {"request": Request, "server": Server}, "The running request with the highest is preempted."),
     ),
-    objectives=(
-        Objective(
-            "normalised_latency",
-            "Mean latency per output token",
-            "ms/token",
-            "mean",
-            "normalised_latency",
-            resolution=0.005,
-            relative=True,
-        ),
-        Objective(
-            "p99_ttft",
-            "99th percentile of time to first token",
-            "s",
-            "mean",
-            "p99_ttft",
-            resolution=0.01,
-            relative=True,
-        ),
-        Objective(
-            "slo_attainment",
-            "Requests whose promises are kept",
-            "%",
-            "mean",
-            "slo_attainment",
-            direction="max",
-            resolution=0.1,
-        ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
-    ),
+    objectives=(NORMALISED_LATENCY, P99_TTFT, SLO_ATTAINMENT, DECISION_TIME),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,
     simulators={"one-server": continuous_batching},

@@ -30,6 +30,7 @@ from problems.serving._fair.suites import SPLITS, on_host, probes, suite
 from problems.serving._fair.views import Client, Prefix, Service
 from problems.serving._server.engine import Timeline
 from problems.serving._server.machine import Serving, make_instance
+from problems.serving._server.objectives import DECISION_TIME, NORMALISED_LATENCY, P99_TTFT
 from problems.serving._server.replay import verify
 from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Request
@@ -81,25 +82,9 @@ PROBLEM = Problem(
             resolution=0.01,
             relative=True,
         ),
-        Objective(
-            "p99_ttft",
-            "99th percentile of time to first token",
-            "s",
-            "mean",
-            "p99_ttft",
-            resolution=0.01,
-            relative=True,
-        ),
-        Objective(
-            "normalised_latency",
-            "Mean latency per output token",
-            "ms/token",
-            "mean",
-            "normalised_latency",
-            resolution=0.005,
-            relative=True,
-        ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
+        P99_TTFT,
+        NORMALISED_LATENCY,
+        DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,

@@ -34,6 +34,7 @@ from problems.serving._fleet.suites import SPLITS, probes, suite
 from problems.serving._fleet.trace import explain, narrate
 from problems.serving._fleet.verify import verify
 from problems.serving._fleet.views import Fleet, Pool
+from problems.serving._server.objectives import DECISION_TIME, SLO_ATTAINMENT
 
 __all__ = ["PROBLEM", "Elastic", "Fleet", "Instance", "Pool", "Request", "Scaling", "make_elastic"]
 
@@ -79,16 +80,8 @@ PROBLEM = Problem(
     objectives=(
         Objective("cost", "Cost with penalties, over its bound", "%", "gap", "cost", resolution=0.5),
         Objective("instance_time", "Instance time paid, of all places", "%", "mean", "instance_time", resolution=0.1),
-        Objective(
-            "slo_attainment",
-            "Requests whose promises are kept",
-            "%",
-            "mean",
-            "slo_attainment",
-            direction="max",
-            resolution=0.1,
-        ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
+        SLO_ATTAINMENT,
+        DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,

@@ -36,6 +36,7 @@ from problems.serving._preemption.suites import SPLITS, on_host, probes, suite
 from problems.serving._preemption.views import Cache, Step
 from problems.serving._server.engine import Timeline
 from problems.serving._server.machine import Serving, make_instance
+from problems.serving._server.objectives import DECISION_TIME, SLO_ATTAINMENT
 from problems.serving._server.replay import verify
 from problems.serving._server.trace import explain, narrate
 from problems.serving._server.views import Request, Server
@@ -97,15 +98,7 @@ PROBLEM = Problem(
         Hook("save", {"request": Request, "cache": Cache}, "Positive: a preempted cache is swapped out, else lost."),
     ),
     objectives=(
-        Objective(
-            "slo_attainment",
-            "Requests whose promises are kept",
-            "%",
-            "mean",
-            "slo_attainment",
-            direction="max",
-            resolution=0.1,
-        ),
+        SLO_ATTAINMENT,
         Objective(
             "urgent_p99_ttft",
             "99th percentile of time to first token, urgent",
@@ -124,7 +117,7 @@ PROBLEM = Problem(
             resolution=0.005,
             relative=True,
         ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
+        DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,

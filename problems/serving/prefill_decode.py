@@ -38,6 +38,7 @@ from problems.serving._disaggregation.rules import RULES
 from problems.serving._disaggregation.suites import SPLITS, probes, suite
 from problems.serving._disaggregation.trace import explain, narrate
 from problems.serving._disaggregation.views import Cluster, Instance, Request
+from problems.serving._server.objectives import DECISION_TIME, SLO_ATTAINMENT
 
 __all__ = ["PROBLEM", "Cluster", "Deployment", "Disaggregation", "Instance", "Request", "make_deployment"]
 
@@ -104,15 +105,7 @@ PROBLEM = Problem(
             resolution=0.005,
             relative=True,
         ),
-        Objective(
-            "slo_attainment",
-            "Requests whose promises are kept",
-            "%",
-            "mean",
-            "slo_attainment",
-            direction="max",
-            resolution=0.1,
-        ),
+        SLO_ATTAINMENT,
         Objective(
             "p99_tpot",
             "99th percentile of time per further token",
@@ -122,7 +115,7 @@ PROBLEM = Problem(
             resolution=0.01,
             relative=True,
         ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
+        DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,

@@ -32,6 +32,7 @@ from problems.serving._eviction.rules import BASELINES
 from problems.serving._eviction.suites import SPLITS, probes, suite
 from problems.serving._eviction.trace import explain, narrate
 from problems.serving._eviction.views import Block, Cache
+from problems.serving._server.objectives import DECISION_TIME, MEAN_TTFT
 
 __all__ = ["PROBLEM", "Block", "Cache", "Cached", "Caching", "make_instance"]
 
@@ -72,7 +73,7 @@ PROBLEM = Problem(
             resolution=0.002,
             relative=True,
         ),
-        Objective("mean_ttft", "Mean time to first token", "s", "mean", "mean_ttft", resolution=0.005, relative=True),
+        MEAN_TTFT,
         Objective(
             "worst_kind_ttft",
             "Mean time to first token of the kind that fares worst",
@@ -82,7 +83,7 @@ PROBLEM = Problem(
             resolution=0.005,
             relative=True,
         ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
+        DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,

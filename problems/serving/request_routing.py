@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from problems.problem import Hook, Objective, Problem
+from problems.problem import Hook, Problem
 from problems.serving._cluster.data import Cluster, make_cluster
 from problems.serving._cluster.engine import Routing
 from problems.serving._cluster.engine import request_routing as simulate
@@ -33,6 +33,7 @@ from problems.serving._routing.reader import FORMAT, read
 from problems.serving._routing.rules import RULES
 from problems.serving._routing.suites import SPLITS, probes, suite
 from problems.serving._routing.trace import explain, narrate
+from problems.serving._server.objectives import DECISION_TIME, MEAN_TTFT, P99_TTFT, SLO_ATTAINMENT
 
 __all__ = ["PROBLEM", "Cluster", "Instance", "Request", "Routing", "make_cluster"]
 
@@ -75,36 +76,7 @@ PROBLEM = Problem(
             "Asked about each server; the request goes to the one with the lowest.",
         ),
     ),
-    objectives=(
-        Objective(
-            "mean_ttft",
-            "Mean time to first token",
-            "s",
-            "mean",
-            "mean_ttft",
-            resolution=0.005,
-            relative=True,
-        ),
-        Objective(
-            "p99_ttft",
-            "99th percentile of time to first token",
-            "s",
-            "mean",
-            "p99_ttft",
-            resolution=0.01,
-            relative=True,
-        ),
-        Objective(
-            "slo_attainment",
-            "Requests whose promises are kept",
-            "%",
-            "mean",
-            "slo_attainment",
-            direction="max",
-            resolution=0.1,
-        ),
-        Objective("decision_time", "Time per request", "ns", "decision_time", resolution=0.25, relative=True),
-    ),
+    objectives=(MEAN_TTFT, P99_TTFT, SLO_ATTAINMENT, DECISION_TIME),
     splits={split: partial(suite, split) for split in SPLITS},
     probes=probes,
     simulators={"cluster": simulate},

@@ -12,8 +12,9 @@ References
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from problems.serving._server.requests import Requests, make_requests
 from problems.serving._workloads.table import AZURE_CODE, AZURE_CONV
 
 LONGEST_PROMPT = 4096
+S = TypeVar("S")
 
 
 class Scenario(NamedTuple):
@@ -65,6 +67,43 @@ def draw_arrivals(rate_per_s: float, traffic: Traffic, rng: np.random.Generator)
     shape = traffic.gap_cv**-2
     rate = rate_per_s * traffic.load_factor
     return np.cumsum(rng.gamma(shape, 1.0 / (shape * rate), traffic.size))
+
+
+def instances_of(
+    name: str,
+    scenarios: Mapping[str, S],
+    shifted: Mapping[str, Mapping[str, S]],
+    build: Callable[[str, str, S, float, Traffic], Instance],
+    loads: tuple[float, ...],
+    extremes: tuple[tuple[float, float], ...],
+) -> tuple[Instance, ...]:
+    """Instances of a split: each scenario, or those of a shift, at each load; shifts but for load at the middle four.
+
+    Parameters
+    ----------
+    name : str
+        One of SPLITS.
+    scenarios, shifted
+        Scenarios by name, and those that stand in their place in a split, by split.
+    build : callable
+        Builds an instance from split, name, scenario, load and traffic.
+    loads, extremes
+        Shares of saturation; of shift-load with the factor that it is off by.
+    """
+    traffic = Traffic(size=800 if name == "test" else 400)
+    if name == "shift-load":
+        pairs = extremes
+    else:
+        pairs = tuple((load, 1.0) for load in (loads if name in ("train", "valid", "test") else loads[1:5]))
+    if name == "shift-predictor":
+        traffic = traffic._replace(predictor_spread=1.0)
+    elif name == "shift-burst":
+        traffic = traffic._replace(gap_cv=3.0)
+    return tuple(
+        build(name, group, scenario, load, traffic._replace(load_factor=factor))
+        for group, scenario in shifted.get(name, scenarios).items()
+        for load, factor in pairs
+    )
 
 
 def draw(scenario: Scenario, load: float, traffic: Traffic, rng: np.random.Generator) -> Requests:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from problems._text import files_of, lines_of
 from problems.problem import BadInstance, Instance
 from problems.serving._eviction.data import KINDS, MOST_TOKENS, NEVER_S, Caching, Prompts, on_host
 from problems.serving._prefix.store import NOBODY
@@ -32,20 +33,11 @@ def read(path: Path) -> list[Instance]:
     BadInstance
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
-    if not path.is_dir():
-        return [_read_file(path)]
-    files = sorted(path.glob("*.csv"))
-    if not files:
-        raise BadInstance(f"{path}: the folder holds no *.csv file")
-    return [_read_file(file) for file in files]
+    return [_read_file(file) for file in files_of(path)]
 
 
 def _read_file(path: Path) -> Instance:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInstance(f"{path}: not a readable text file ({error})") from error
-    numbered = [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
+    numbered = lines_of(path)
     server = dict(_SERVER)
     if numbered and numbered[0][1].startswith("#"):
         server |= _server(f"{path}, line {numbered[0][0]}", numbered[0][1])

@@ -18,7 +18,7 @@ import numpy as np
 
 from problems._hardware.step_cost import step_cost
 from problems.problem import Instance
-from problems.serving._batching.suites import PATIENCE_S, SPLITS, Traffic, draw_arrivals, seeded
+from problems.serving._batching.suites import PATIENCE_S, SPLITS, Traffic, draw_arrivals, instances_of, seeded
 from problems.serving._server.machine import Host, Serving, limits_of, make_instance
 from problems.serving._server.requests import Requests, make_requests
 
@@ -27,6 +27,7 @@ __all__ = ["SPLITS", "probes", "suite"]
 CLIENTS, DOCUMENTS = 8, 6
 KEPT_SHARE = 0.25  # of the KV cache
 LOADS = (0.8, 0.95, 1.1, 1.25, 1.4, 1.6)  # fairness matters where not all can be served at once
+EXTREMES = ((0.8, 0.7), (0.95, 0.7), (1.4, 1.3), (1.6, 1.3))  # of shift-load, with the factor that it is off by
 
 
 class Scenario(NamedTuple):
@@ -103,25 +104,8 @@ def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: T
 @cache
 def suite(name: str) -> tuple[Instance, ...]:
     """Instances of a split."""
-    scenarios, traffic = SCENARIOS, Traffic(size=400)
-    if name == "shift-gpu":
-        scenarios = OTHER_GPUS
-    elif name == "shift-model":
-        scenarios = OTHER_MODELS
-    elif name == "shift-load":
-        return tuple(
-            _instance(name, group, scenario, load, traffic._replace(load_factor=factor))
-            for group, scenario in scenarios.items()
-            for load, factor in ((0.8, 0.7), (0.95, 0.7), (1.4, 1.3), (1.6, 1.3))
-        )
-    elif name == "shift-predictor":
-        traffic = traffic._replace(predictor_spread=1.0)
-    elif name == "shift-burst":
-        traffic = traffic._replace(gap_cv=3.0)
-    elif name == "test":
-        traffic = traffic._replace(size=800)
-    loads = LOADS if name in ("train", "valid", "test") else LOADS[1:5]
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in loads)
+    shifted = {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}
+    return instances_of(name, SCENARIOS, shifted, _instance, LOADS, EXTREMES)
 
 
 @cache

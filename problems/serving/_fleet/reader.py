@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from problems._text import files_of, lines_of
 from problems.problem import BadInstance, Instance
 from problems.serving._fleet.data import Offer, make_elastic, pool_on
 from problems.serving._fleet.suites import PATIENCE_S, with_bound
 from problems.serving._routing.reader import OPTIONAL
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import make_requests
-from problems.serving._traces.reader import columns_of, files_of, host_of, lines_of, number
+from problems.serving._traces.reader import columns_of, host_of, number
 
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, session, "

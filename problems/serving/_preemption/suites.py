@@ -22,13 +22,14 @@ from problems._hardware import models
 from problems._hardware.step_cost import kv_bytes_per_rank, step_cost
 from problems._hardware.transfers import kv_segments, link
 from problems.problem import Instance
-from problems.serving._batching.suites import LOADS, PATIENCE_S, SPLITS, Traffic, draw_arrivals, seeded
+from problems.serving._batching.suites import LOADS, PATIENCE_S, SPLITS, Traffic, draw_arrivals, instances_of, seeded
 from problems.serving._server.machine import Host, Serving, limits_of, make_instance
 from problems.serving._server.requests import Requests, make_requests
 from problems.serving._workloads.table import AZURE_CONV, MOONCAKE_FIRST
 
 __all__ = ["SPLITS", "probes", "suite"]
 
+EXTREMES = ((0.6, 0.7), (0.75, 0.7), (1.05, 1.3), (1.15, 1.3))  # of shift-load, with the factor that it is off by
 URGENT_PROMPT, LONG_PROMPT = 2048, 16384
 OPERATORS = 4  # of a layer, at whose ends a step may be cut
 CUT_S = 0.3e-3  # published costs are 0.1 to 1 ms
@@ -103,25 +104,8 @@ def _instance(suite: str, name: str, scenario: Scenario, load: float, traffic: T
 @cache
 def suite(name: str) -> tuple[Instance, ...]:
     """Instances of a split."""
-    scenarios, traffic = SCENARIOS, Traffic(size=400)
-    if name == "shift-gpu":
-        scenarios = OTHER_GPUS
-    elif name == "shift-model":
-        scenarios = OTHER_MODELS
-    elif name == "shift-load":
-        return tuple(
-            _instance(name, group, scenario, load, traffic._replace(load_factor=factor))
-            for group, scenario in scenarios.items()
-            for load, factor in ((0.6, 0.7), (0.75, 0.7), (1.05, 1.3), (1.15, 1.3))
-        )
-    elif name == "shift-predictor":
-        traffic = traffic._replace(predictor_spread=1.0)
-    elif name == "shift-burst":
-        traffic = traffic._replace(gap_cv=3.0)
-    elif name == "test":
-        traffic = traffic._replace(size=800)
-    loads = LOADS if name in ("train", "valid", "test") else LOADS[1:5]
-    return tuple(_instance(name, group, s, load, traffic) for group, s in scenarios.items() for load in loads)
+    shifted = {"shift-gpu": OTHER_GPUS, "shift-model": OTHER_MODELS}
+    return instances_of(name, SCENARIOS, shifted, _instance, LOADS, EXTREMES)
 
 
 @cache

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from problems._text import files_of, lines_of
 from problems.problem import BadInstance, Instance
 from problems.serving._cluster.data import on_hosts
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import make_requests
-from problems.serving._traces.reader import PATIENCE_S, columns_of, files_of, host_of, lines_of
+from problems.serving._traces.reader import PATIENCE_S, columns_of, host_of
 
 FORMAT = (
     "CSV with a header: arrival_s, prompt_tokens, output_tokens and, optionally, predicted_output, session, "

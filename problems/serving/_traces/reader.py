@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from problems._text import files_of, lines_of
 from problems.problem import BadInstance, Instance
 from problems.serving._server.machine import Host, Serving, on_host
 from problems.serving._server.requests import Requests, make_requests
@@ -33,23 +34,6 @@ def read(path: Path, build: Callable[[Requests, Host], Serving] = _plain) -> lis
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
     return [_read_file(file, build) for file in files_of(path)]
-
-
-def files_of(path: Path) -> list[Path]:
-    """The file, or all ``*.csv`` of a folder in order of name; BadInstance if there are none."""
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    if not files:
-        raise BadInstance(f"{path}: the folder holds no *.csv file")
-    return files
-
-
-def lines_of(path: Path) -> list[tuple[int, str]]:
-    """Numbers and texts of the lines that are not blank; BadInstance if the file cannot be read."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInstance(f"{path}: not a readable text file ({error})") from error
-    return [(k, line) for k, line in enumerate(lines, 1) if line.strip()]
 
 
 def _read_file(path: Path, build: Callable[[Requests, Host], Serving]) -> Instance:
