@@ -7,6 +7,7 @@ on an A100-80, 6.45 requests per second with the length statistics of the Azure 
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
 x 20,000 requests. Then clusters: 64 such servers behind a router, with and without prefix caches. The last lines are of
 separate prefill and decode (eight instances, one candidate on the train split), and of fleets that grow and shrink.
+The ratio to Vidur: benchmarks/against_vidur.py.
 """
 
 from __future__ import annotations
