@@ -91,12 +91,22 @@ def _without_docstring(source: str) -> str:
 def _in_words(problem: Problem, program: Program, source: str) -> list[str]:
     """The idea if somebody put it into words, what the number means, and what it is made of."""
     lines = [*_wrapped(program.thought), ""] if program.thought and program.origin != "genetic" else []
-    read = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     for hook in problem.hooks:
-        lines += [f"{hook.signature}: {hook.doc}", "It reads:"]
-        for argument, cls in hook.arguments.items():
-            lines += [f"    {argument}.{q.name} ({q.unit}): {q.doc}" for q in quantities(cls) if q.name in read]
+        read = _fields_read(ast.parse(source), hook.name, {other.name for other in problem.hooks})
+        fields = [
+            f"    {argument}.{q.name} ({q.unit}): {q.doc}"
+            for argument, cls in hook.arguments.items()
+            for q in quantities(cls)
+            if q.name in read
+        ]
+        lines += [f"{hook.signature}: {hook.doc}", *(["It reads:", *fields] if fields else [])]
     return lines
+
+
+def _fields_read(module: ast.Module, hook: str, hooks: set[str]) -> set[str]:
+    """Fields that a hook reads, or that functions read which it may call."""
+    functions = [f for f in module.body if isinstance(f, ast.FunctionDef) and (f.name == hook or f.name not in hooks)]
+    return {node.attr for f in functions for node in ast.walk(f) if isinstance(node, ast.Attribute)}
 
 
 def _provenance(store: Store, identifier: int) -> list[str]:
