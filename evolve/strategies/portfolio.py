@@ -1,13 +1,13 @@
 """The portfolio: a population, champions by group, a nursery, and operators that earn their share.
 
-The best program is the most frequent parent. Four more sources keep a search from settling on its idea:
-the ranked population, the front of all objectives, the champion of each group of instances, and a
-nursery. Operator and model are drawn together by Thompson sampling: the share of a pair's children that
-won a place, divided by the dollars that asking the model reserves [4]_, times the weight that its user
-gave it. When nothing was gained for a while, a nursery is founded from the starting programs: its
-children compete among themselves until it has caught up or its time is over, so that a new idea is not
-measured against a polished old one; its best then join the population. Where models are asked, a
-nursery begins with redesigns by the strong one, which sees the champions.
+Four sources of parents keep a search from settling on one idea: the ranked population, the front of
+all objectives, the champion of each group of instances, and a nursery. Operator and model are drawn
+together by Thompson sampling: the share of a pair's children that won a place, divided by the
+dollars that asking the model reserves [4]_, times the weight that its user gave it. When nothing
+was gained for a while, a nursery is founded from the starting programs: its children compete among
+themselves until it has caught up or its time is over, so that a new idea is not measured against a
+polished old one; its best then join the population. Where models are asked, a nursery begins with
+redesigns by the strong one, which sees the champions.
 
 References
 ----------
@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 
-from evolve.archives.cells import CellArchive
 from evolve.archives.groups import group_champions
 from evolve.operators import OPERATORS, is_tuned, needed, of_kinds
 from evolve.program import Candidate
@@ -45,10 +44,8 @@ class PortfolioConfig:
 
     population: int = 60
     tournament: int = 4
-    best: float = 0.3  # share of parents that are the best program
-    front: float = 0.1  # and from the archive's front
+    front: float = 0.1  # share of parents from the archive's front
     niche: float = 0.2  # and from the champions by group of instances
-    cells: float = 0.0  # and from the least visited cells of profiles over groups
     nursery: float = 0.5  # and from the nursery, while there is one
     tuned: float = 0.5  # share of evaluations that goes into tuning, where there is any
     expanded: float = 0.5  # share of tunings whose parent gets more factors first, where the proposer knows how
@@ -74,7 +71,6 @@ class Portfolio(Strategy):
         self._config = config
         self._population = Population(problem.primary, config.population)
         self._tunings = Tunings(config.tuned, config.expanded, config.tournament)
-        self._cells = CellArchive(problem.primary) if config.cells else None
         self._starts: list[Candidate] = []
         self._nursery: Population | None = None
         self._raised: set[int] = set()  # ids that belong to the nursery
@@ -110,8 +106,6 @@ class Portfolio(Strategy):
         """Credit the operator, let the candidate compete, found or close a nursery."""
         self._told += 1
         self._tunings.tell(candidate)
-        if self._cells is not None:
-            self._cells.add(candidate)
         self._asked = self._asked or bool(candidate.program.model)
         value = loss(candidate, self._primary)
         if not candidate.program.parents:
@@ -139,7 +133,6 @@ class Portfolio(Strategy):
             "stalled": self._stalled,
             "population": self._population.ids,
             "nursery": None if self._nursery is None else self._nursery.ids,
-            "cells": [] if self._cells is None else self._cells.state(),
             "credit": {" ".join(arm).strip(): list(pair) for arm, pair in sorted(self._credit.items())},
         }
 
@@ -149,18 +142,11 @@ class Portfolio(Strategy):
         return pool.tournament(rng, self._config.tournament)
 
     def _parent(self, view: View, pool: Population, rng: np.random.Generator) -> Candidate:
-        best, front, niche, cells = np.cumsum(
-            [self._config.best, self._config.front, self._config.niche, self._config.cells]
-        )
         turn = rng.random()
-        if turn < best:
-            return pool[0]
-        if turn < front and view.front:
+        if turn < self._config.front and view.front:
             return pick(rng, view.front)
-        if turn < niche:
+        if turn < self._config.front + self._config.niche:
             return pick(rng, self._champions())
-        if turn < cells and self._cells:
-            return self._cells.least_visited(rng)
         return self._drawn(pool, rng)
 
     def _inspirations(self, parent: Candidate, rng: np.random.Generator) -> tuple[Candidate, ...]:

@@ -29,16 +29,6 @@ def test_the_champion_of_a_group_is_a_parent_though_it_ranks_low():
     assert drawn[20] > 5
 
 
-def test_an_elite_of_a_cell_is_a_parent_though_it_left_the_population():
-    candidates = [specialist(k, 1.0 + k / 9, 1.0 + k, 1.0 + k) for k in range(20)] + [specialist(20, 50.0, 0.0, 99.0)]
-    settings = {"niche": 0.0, "tournament": 8, "population": 10}
-    drawn = [
-        Counter(parents[0] for _, parents, _ in asked(told(candidates, cells=share, **settings), LLM))[20]
-        for share in (0.0, 0.5)
-    ]
-    assert drawn[0] == 0 < drawn[1]
-
-
 def test_an_operator_whose_children_fail_is_asked_less():
     starts = [ok(k, 1.0 + k) for k in range(3)]
     children = [ok(k, 0.9 - k / 1000 if k % 2 else 90.0 + k, parents=(0,), operator="mutate" if k % 2 else "crossover")
