@@ -144,8 +144,8 @@ def main() -> None:
     parser.add_argument("--baselines", type=int, default=3)
     arguments = parser.parse_args()
     for name in arguments.problem:
-        shown = SHOWCASE / f"{name.rpartition('/')[2]}.py"
-        report(name, arguments.rule or [shown] * shown.exists(), arguments.baselines)
+        shown = sorted(SHOWCASE.glob(f"{name.rpartition('/')[2]}*.py"))
+        report(name, arguments.rule or shown, arguments.baselines)
 
 
 if __name__ == "__main__":
