@@ -65,6 +65,9 @@ class _SharedCache(FunctionCache):
 
 
 def _compiled(function: Callable[..., Any], *, forceinline: bool) -> Any:
+    config: Any = numba.config
+    if config.DISABLE_JIT:
+        return function
     dispatcher: Any = numba.njit(forceinline=forceinline)(function)
     # numba would compile a callee again for each number written out in a call
     by_types = dispatcher.get_call_template
@@ -72,7 +75,6 @@ def _compiled(function: Callable[..., Any], *, forceinline: bool) -> Any:
         [types.unliteral(a) for a in arguments], {name: types.unliteral(a) for name, a in named.items()}
     )
     # The locator is chosen when the cache is made: the user's own setting is put back.
-    config: Any = numba.config
     previous, config.CACHE_DIR = config.CACHE_DIR, KERNEL_CACHE
     try:
         dispatcher._cache = _SharedCache(function)
