@@ -77,6 +77,15 @@ def release(data: Agents, state: State, flow: Flow) -> None:
 
 
 @inlined
+def _next_change_s(data: Agents, flow: Flow) -> float:
+    """When the next call is released, or the next program arrives: its first call may begin with a tool."""
+    arrived = flow.flow[0].arrived
+    if arrived < len(data.arrival_s):
+        return float(min(next_release_s(flow), data.arrival_s[arrived]))
+    return next_release_s(flow)
+
+
+@inlined
 def pins_hold(flow: Flow) -> bool:
     """Whether pins count: no longer where they leave less than two calls room to run."""
     return bool(flow.flow[0].running > 1)
@@ -318,7 +327,7 @@ def agent_programs(instance: Agents, order: Order, keep: OfContext, evict: OfCon
             make_space(data, cost, state, flow, order, evict, theta, log)
         finished, decode = server.finished, server.decoding > 0
         if server.prefilling == 0:
-            steps = leap(data, cost, state, 0, next_release_s(flow), np.inf)
+            steps = leap(data, cost, state, 0, _next_change_s(data, flow), np.inf)
             write(state, 0, log, step_entry(0, 1, steps))
         else:
             budget = max(data.limit[MAX_PREFILL] - server.decoding, data.limit[BLOCK_TOKENS])
