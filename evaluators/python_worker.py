@@ -20,7 +20,7 @@ import numpy as np
 
 from evaluators.processes import frames
 from evaluators.processes.worker import DESCRIPTOR, Order, live
-from evaluators.sandbox.limits import RESERVE_BYTES
+from evaluators.sandbox.reserve import Reserve
 
 __all__ = ["live", "prepare", "serve"]
 
@@ -86,16 +86,14 @@ def _seeded_rng(given: Any = None) -> np.random.Generator:
 
 def _said(kind: bytes, place: str, work: Callable[[], Any]) -> bool:
     """Send what ``work`` returns, or why it does not; whether it did."""
-    reserve = bytearray(RESERVE_BYTES)
     try:
-        frame = frames.pack(kind, work())
+        with Reserve():
+            frame = frames.pack(kind, work())
     except frames.BadFrame as error:
         return _fail("infeasible", f"solve returned what is no solution: {error}")
     except MemoryError as error:
-        del reserve
         return _fail("out_of_memory", f"{_place(error, place)}{str(error) or 'an allocation was refused'}")
     except BaseException as error:
-        del reserve
         return _fail("crashed", f"{_place(error, place)}{type(error).__name__}: {error}")
     frames.send(DESCRIPTOR, frame)
     return True

@@ -20,7 +20,7 @@ import numpy as np
 from evaluators.admission.language import Rejection
 from evaluators.compiler.compile import CompiledProgram, CompileFailure, compile_draft
 from evaluators.processes import wire
-from evaluators.sandbox.limits import RESERVE_BYTES
+from evaluators.sandbox.reserve import Reserve
 from evaluators.sandbox.seal import seal
 from problems.problem import NonFiniteScore, Problem
 
@@ -90,14 +90,12 @@ def live(descriptor: int, zygote: int, order: Order, prepared: Prepared, task: T
 
 
 def _attempt(task: Task, source: str, order: Order, prepared: Prepared) -> bytes:
-    reserve = bytearray(RESERVE_BYTES)  # address space only: its pages are never touched
     try:
-        return task(source, order, prepared)
+        with Reserve():
+            return task(source, order, prepared)
     except MemoryError as error:
-        del reserve
         return wire.encode_failure("out_of_memory", "run", str(error) or "an allocation was refused")
     except BaseException as error:
-        del reserve
         return wire.encode_failure("crashed", "run", f"{type(error).__name__}: {error}")
 
 

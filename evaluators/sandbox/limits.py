@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-# Kept free while a program runs, so that a worker whose program left no byte can still say so.
-RESERVE_BYTES = 4 * 2**20
-
 
 @dataclass(frozen=True)
 class Limits:

@@ -24,7 +24,7 @@ import numpy as np
 from evaluators.processes import frames
 from evaluators.processes.worker import Order
 from evaluators.sandbox import seal
-from evaluators.sandbox.limits import RESERVE_BYTES
+from evaluators.sandbox.reserve import Reserve
 from evaluators.tasks import program_proxy, stand_ins
 from evaluators.tasks.task_seal import Access, seal_task
 
@@ -90,14 +90,13 @@ def evaluate(job: Job, descriptor: int, zygote: int, order: Order) -> None:
         program_proxy.connect(_PROGRAM)
     sys.path[:0] = [str(Path(job.evaluator).parent)]
     sys.argv = [job.evaluator]
-    reserve = bytearray(RESERVE_BYTES)
     try:
-        _send(METRICS, _metrics(_run(job)))
+        with Reserve():
+            metrics = _metrics(_run(job))
+        _send(METRICS, metrics)
     except MemoryError as error:
-        del reserve
         _send(FAILURE, ["out_of_memory", f"{_place(error)}{str(error) or 'an allocation was refused'}"])
     except BaseException as error:
-        del reserve
         hint = _NOT_HERE if isinstance(error, PermissionError) else ""
         _send(FAILURE, ["crashed", f"{_place(error)}{type(error).__name__}: {error}{hint}"])
 

@@ -12,7 +12,7 @@ import traceback
 from typing import Any
 
 from evaluators.processes import frames
-from evaluators.sandbox.limits import RESERVE_BYTES
+from evaluators.sandbox.reserve import Reserve
 
 # What an evaluator finds at program_path instead of the program.
 STAND_IN = '''"""The program runs in a process of its own; this module calls it there."""
@@ -114,15 +114,14 @@ class _There:
         self._error = ""
 
     def answer(self, verb: str, *arguments: Any) -> bytes:
-        reserve = bytearray(RESERVE_BYTES)
         try:
-            if not self._loaded:
-                self._load()
-            return getattr(self, f"_{verb}")(*arguments)
+            with Reserve():
+                if not self._loaded:
+                    self._load()
+                return getattr(self, f"_{verb}")(*arguments)
         except frames.BadFrame as error:
             return frames.pack(_FAILURE, ["BadFrame", f"the program returned what cannot be sent: {error}"])
         except BaseException as error:
-            del reserve
             return frames.pack(_FAILURE, [type(error).__name__, self._told(error)])
 
     def _load(self) -> bytes:
