@@ -105,23 +105,7 @@ async def tune(
             raise UserError(f"{name}: has neither param(...) nor a float literal: there is nothing to tune")
     problem = evaluator.problem
     written = {split: _ok(name, await evaluator.evaluate(source, split, probe=False)) for split in (GUIDE, CONFIRM)}
-    instances = evaluator.instances(GUIDE)
-    rows = [await evaluator.evaluate(rule.source, GUIDE, probe=False) for rule in problem.rules]
-    values = [row.values[problem.primary.name] for row in rows if isinstance(row, Ok)]
-    try:
-        found = await tuning.search(
-            evaluator,
-            source,
-            GUIDE,
-            plan=racing.plan(problem.primary, instances, values, tuning.ALPHA),
-            simulations=evaluations * len(instances),
-            optimiser=optimiser,
-            seed=seed,
-        )
-    except tuning.NothingToTune as nothing:
-        raise UserError(f"{name}: {nothing}") from None
-    if isinstance(found, Failure):
-        raise UserError(f"{name}: {found.kind} at stage {found.stage}: {found.reason}")
+    found = await _search(evaluator, source, name, evaluations=evaluations, optimiser=optimiser, seed=seed)
     outcomes = {split: await evaluator.evaluate(found.source, split, probe=False) for split in (GUIDE, CONFIRM)}
     tuned = {split: _ok(f"{name}, tuned", outcome) for split, outcome in outcomes.items()}
     difference = {
@@ -130,17 +114,28 @@ async def tune(
     }
     kept, why = _verdict(evaluator, difference)
     before, after = (parameters(ast.parse(text)) for text in (source, found.source))
-    return Tuned(
-        found.source if kept else source,
-        kept,
-        why,
-        before,
-        after if kept else before,
-        written,
-        tuned,
-        difference,
-        found,
-    )
+    source, after = (found.source, after) if kept else (source, before)
+    return Tuned(source, kept, why, before, after, written, tuned, difference, found)
+
+
+async def _search(
+    evaluator: Evaluator, source: str, name: str, *, evaluations: int, optimiser: str, seed: int
+) -> tuning.TuningResult:
+    """Race values on train, where instances differ as much as the rules of the problem say."""
+    problem, instances = evaluator.problem, evaluator.instances(GUIDE)
+    rows = [await evaluator.evaluate(rule.source, GUIDE, probe=False) for rule in problem.rules]
+    values = [row.values[problem.primary.name] for row in rows if isinstance(row, Ok)]
+    plan = racing.plan(problem.primary, instances, values, tuning.ALPHA)
+    simulations = evaluations * len(instances)
+    try:
+        found = await tuning.search(
+            evaluator, source, GUIDE, plan=plan, simulations=simulations, optimiser=optimiser, seed=seed
+        )
+    except tuning.NothingToTune as nothing:
+        raise UserError(f"{name}: {nothing}") from None
+    if isinstance(found, Failure):
+        raise UserError(f"{name}: {found.kind} at stage {found.stage}: {found.reason}")
+    return found
 
 
 def _verdict(evaluator: Evaluator, difference: dict[str, Paired]) -> tuple[bool, str]:

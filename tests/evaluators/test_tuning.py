@@ -182,6 +182,16 @@ def test_sampling_finds_the_same_program_with_the_same_seed(driver):
 
 
 @needs_sandbox
+def test_a_smaller_first_spread_stays_closer_to_what_was_written(driver):
+    def moved(sigma):
+        chosen = sampling.sample(driver.evaluator, POWER, "train", plan=PLAN, simulations=60, seed=1, sigma=sigma)
+        before, after = (parameters(ast.parse(source)) for source in (POWER, driver.run(chosen)))
+        return max(abs(a.value - b.value) for a, b in zip(before, after, strict=True))
+
+    assert moved(0.001) < 0.1 * moved(0.2)
+
+
+@needs_sandbox
 def test_a_program_that_does_not_run_cannot_be_sampled(driver):
     source = "K = param(1.0, low=0.0, high=2.0)\ndef priority(job, machine):\n    return 0.0 / 0.0 * K\n"
     found = driver.run(sampling.sample(driver.evaluator, source, "train", plan=None, simulations=60, seed=0))

@@ -15,6 +15,8 @@ from evolve.strategies.strategy import Offer
         ({"max_usd": -1.0}, "max_usd: must be positive and finite, got -1.0"),
         ({"max_usd": float("nan")}, "max_usd: must be positive and finite, got nan"),
         ({"max_seconds": 0}, "max_seconds: must be positive"),
+        ({"sigma": 0.0}, "sigma: must be above 0 and at most 1, got 0.0"),
+        ({"share": 1.5}, "share: must be above 0 and at most 1, got 1.5"),
         ({"seed": -1}, "seed: must not be negative, got -1"),
         ({"workers": 0}, "workers: must be at least 1, got 0"),
         ({"decoder": "magic"}, "unknown decoder 'magic'"),

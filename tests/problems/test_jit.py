@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+from numba.core import types
+
+from problems._jit import kernel
+
 RULE = """
 import numba
 
@@ -46,3 +50,15 @@ def test_a_rule_compiled_in_somebodys_module_leaves_the_cache_usable_for_others(
         code = SCRIPT.format(folder=str(tmp_path), module=module)
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
         path.unlink()
+
+
+@kernel
+def _plus(x, y):
+    return x + y
+
+
+def test_numbers_written_out_in_calls_compile_a_callee_once():
+    for number in (1, 2):
+        _plus.get_call_template([types.int64, types.literal(number)], {})
+    _plus.get_call_template([types.int64], {"y": types.literal(3)})
+    assert len(_plus.signatures) == 1
