@@ -111,8 +111,9 @@ def test_a_hung_zygote_is_killed_and_only_the_overdue_program_is_blamed(driver: 
     assert not is_alive(first)
 
 
-def test_a_parent_that_stood_still_blames_nobody(driver: Driver):
-    driver.evaluate(RULE)
+def test_a_parent_that_stood_still_blames_nobody():
+    # The program has to end within the limit, on a loaded machine too: there it was seen to take over 2 s.
+    driver = Driver(Evaluator(PROBLEM, workers=1, limits=Limits(timeout_s=8.0)))
 
     async def stand_still():
         work = asyncio.ensure_future(driver.evaluator.evaluate(SLOW, "train"))
@@ -120,7 +121,10 @@ def test_a_parent_that_stood_still_blames_nobody(driver: Driver):
         time.sleep(driver.evaluator.limits.timeout_s + 1.5)  # the whole event loop, as with Ctrl-Z
         return await work
 
-    assert isinstance(driver.run(stand_still()), Ok)
+    driver.evaluate(RULE)
+    outcome = driver.run(stand_still())
+    driver.close()
+    assert isinstance(outcome, Ok), outcome
 
 
 def test_closing_leaves_no_process_even_while_a_program_runs():
