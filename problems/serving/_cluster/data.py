@@ -159,6 +159,24 @@ def _check_router(router: Router) -> None:
             raise ValueError(f"{name} of the router must be finite and not negative, got {value}")
 
 
+def group_on(host: Host, servers: int, horizon_s: float, token_budget: int, role: int = MIXED) -> Group:
+    """So many servers on a known device and model, each step of which computes up to a budget.
+
+    Raises
+    ------
+    ValueError
+        If the model does not fit the device.
+    """
+    limits = Limits(
+        blocks=blocks_on(host),
+        horizon_s=horizon_s,
+        max_output=host.max_output,
+        max_prefill=token_budget,
+        patience=NEVER_PATIENT,
+    )
+    return Group(step_cost(host.device, host.model, host.tp, engine=host.engine), limits, servers, role)
+
+
 def on_hosts(
     requests: Requests,
     hosts: Sequence[tuple[Host, int]],
@@ -175,16 +193,7 @@ def on_hosts(
     ValueError
         As make_cluster, and if a model does not fit its device.
     """
-    groups = []
-    for host, count in hosts:
-        limits = Limits(
-            blocks=blocks_on(host),
-            horizon_s=horizon_s,
-            max_output=host.max_output,
-            max_prefill=token_budget,
-            patience=NEVER_PATIENT,
-        )
-        groups.append(Group(step_cost(host.device, host.model, host.tp, engine=host.engine), limits, count))
+    groups = [group_on(host, count, horizon_s, token_budget) for host, count in hosts]
     return make_cluster(requests, groups, router, cache_tokens=cache_tokens)
 
 

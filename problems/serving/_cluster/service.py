@@ -35,7 +35,7 @@ class Shared(NamedTuple):
 
 
 @inlined
-def _free(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int, used: int) -> int:
+def free_blocks(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int, used: int) -> int:
     """Blocks that no running request of server i holds, if all that run would use so many without a cache."""
     free = own.limit[BLOCKS] - used
     if data.cache_tokens[0] > 0:
@@ -47,13 +47,13 @@ def _free(data: Cluster, own: Serving, ledger: Ledger, shared: Shared, i: int, u
 
 
 @inlined
-def _admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
+def admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> None:
     """Admit who waits longest, while there is room."""
     own, book = at_server(data, i), ledger.book[0]
     book.changed = 0
     if book.waiting == 0 or book.running == own.limit[MAX_RUNNING]:
         return
-    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
+    free = free_blocks(data, own, ledger, shared, i, load(own, ledger).used)
     if free == 0:
         return
     book.debt_s += own.time_s[DECISION] + own.time_s[CANDIDATE] * book.waiting
@@ -71,20 +71,20 @@ def _admissions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.
             job.cached = length(shared.caches, shared.tail[r]) * data.cache_tokens[0]
         shared.computed[r] += job.target - job.cached
         start(own, ledger, r)
-        free = _free(data, own, ledger, shared, i, load(own, ledger).used)
+        free = free_blocks(data, own, ledger, shared, i, load(own, ledger).used)
         if data.cache_tokens[0] > 0:
             trim(data, shared.caches, i, free)
 
 
 @inlined
-def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> Load:
+def preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np.ndarray) -> Load:
     """Preempt the latest request while blocks are missing, first to be admitted again; what then runs."""
     own, book = at_server(data, i), ledger.book[0]
     while True:
         now = load(own, ledger)
         free = own.limit[BLOCKS] - now.used
         if data.cache_tokens[0] > 0 and now.short > free:  # what is shared counts once
-            free = _free(data, own, ledger, shared, i, now.used)
+            free = free_blocks(data, own, ledger, shared, i, now.used)
         if book.running <= 1 or now.short <= free:
             return now
         r = -1
@@ -102,7 +102,7 @@ def _preemptions(data: Cluster, ledger: Ledger, shared: Shared, i: int, mine: np
 
 
 @inlined
-def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, now: Load, before: np.ndarray) -> None:
+def step(data: Cluster, ledger: Ledger, shared: Shared, i: int, now: Load, before: np.ndarray) -> None:
     """Run a step; what is done enters the cache: prompts in order of admission, then requests by number."""
     own, book, running = at_server(data, i), ledger.book[0], ledger.book[0].running
     for k in range(running):
@@ -112,7 +112,7 @@ def _step(data: Cluster, ledger: Ledger, shared: Shared, i: int, now: Load, befo
     compute(own, unpack_cost(own), ledger, tokens, now.decoding, now.context)
     if data.cache_tokens[0] == 0:
         return
-    free = _free(data, own, ledger, shared, i, load(own, ledger).used)
+    free = free_blocks(data, own, ledger, shared, i, load(own, ledger).used)
     for k in range(running):
         job, r = ledger.job[before[k] >> 1], before[k] >> 1
         if job.status == DONE:
@@ -148,7 +148,7 @@ def begin(ledger: Ledger, now_s: float) -> None:
 
 
 @inlined
-def _step_end_s(own: Serving, ledger: Ledger) -> float:
+def step_end_s(own: Serving, ledger: Ledger) -> float:
     """When the next step would end."""
     book, now, pairs = ledger.book[0], load(own, ledger), 0.0
     tokens = min(max(own.limit[MAX_PREFILL] - now.decoding, own.limit[BLOCK_TOKENS]), now.to_prefill)
@@ -186,10 +186,10 @@ def serve_until(
         if book.now_s >= own.time_s[HORIZON]:
             break
         if book.changed == 1:
-            _admissions(data, ledger, shared, i, mine)
-        now = _preemptions(data, ledger, shared, i, mine)
-        if fails_s < np.inf and _step_end_s(own, ledger) > fails_s:
+            admissions(data, ledger, shared, i, mine)
+        now = preemptions(data, ledger, shared, i, mine)
+        if fails_s < np.inf and step_end_s(own, ledger) > fails_s:
             break
-        _step(data, ledger, shared, i, now, before)
+        step(data, ledger, shared, i, now, before)
         last_s = book.now_s
     return float(last_s)

@@ -51,7 +51,7 @@ def _start(data: Cluster, own: Serving, state: ClusterState, i: int, r: int) -> 
 
 
 @kernel
-def _admit(data: Cluster, state: ClusterState, i: int) -> None:
+def admit(data: Cluster, state: ClusterState, i: int) -> None:
     """Look at the queue, and admit from its front what the batch and the memory hold."""
     own = at_server(data, i)
     server, most = state.engine.server[i], own.limit[MAX_RUNNING]
@@ -77,7 +77,7 @@ def _settle(data: Cluster, own: Serving, state: ClusterState, i: int, r: int, ta
 
 
 @inlined
-def _forget(data: Cluster, own: Serving, state: ClusterState, i: int, r: int) -> None:
+def forget(data: Cluster, own: Serving, state: ClusterState, i: int, r: int) -> None:
     """Request r runs no longer."""
     if data.cache_tokens[0] > 0:
         before = held(data, state.caches, i)
@@ -106,7 +106,7 @@ def _make_room(data: Cluster, state: ClusterState, i: int) -> None:
         request = engine.request[victim]
         request.computed -= request.prefill_left
         take_out(own, engine, i, victim)
-        _forget(data, own, state, i, victim)
+        forget(data, own, state, i, victim)
         requeue(engine, i, victim, server.now_s)
         request.score = prefill_us(own, request.prefill_left, 0)
         server.waiting_us += int(request.score)
@@ -163,12 +163,12 @@ def _share(data: Cluster, state: ClusterState, i: int, prompts: int, finished: i
             if last < other < r:
                 r = other
         _keep(data, own, state, i, r)
-        _forget(data, own, state, i, r)
+        forget(data, own, state, i, r)
         last = r
 
 
 @inlined
-def _step(data: Cluster, own: Serving, state: ClusterState, i: int, until_s: float, end_by_s: float) -> bool:
+def step(data: Cluster, own: Serving, state: ClusterState, i: int, until_s: float, end_by_s: float) -> bool:
     """Run the next step, or several of pure decoding; False if it would end too late and has not begun."""
     engine, server, cost = state.engine, state.engine.server[i], unpack_cost(own)
     if server.decoding > 0:
@@ -212,9 +212,9 @@ def advance(data: Cluster, state: ClusterState, i: int, until_s: float) -> None:
         if server.now_s >= before_s:
             break
         if server.look == 1 and server.begun == 0:
-            _admit(data, state, i)
+            admit(data, state, i)
         next_s = engine.request[server.sent_first].queued_s if server.sent_first >= 0 else np.inf
-        done = _step(data, own, state, i, min(next_s, before_s), until_s)
+        done = step(data, own, state, i, min(next_s, before_s), until_s)
         # Looked and preempted for this step already: not once more, when it is tried again.
         server.begun = 0 if done else 1
         if not done:

@@ -10,8 +10,9 @@ import numpy as np
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._cluster.data import DECIDING, DECODE, MIXED, PREFILL, at_server
+from problems.serving._cluster.links import move_seconds
 from problems.serving._cluster.state import output_left, prefill_us
-from problems.serving._disaggregation.data import SWITCH, Deployment, move_seconds
+from problems.serving._disaggregation.data import SWITCH, Deployment
 from problems.serving._disaggregation.log import HANDED, SENT, TURNED, entry
 from problems.serving._disaggregation.look import (
     NO_REQUEST,

@@ -7,30 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from problems._hardware import models
-from problems._hardware.step_cost import kv_bytes_per_rank, step_cost
-from problems._hardware.transfers import link
-from problems._jit import inlined
 from problems.serving._cluster.data import (
-    NEVER_PATIENT,
     PREFILL,
     ROUTER,
     Cluster,
     Group,
     Router,
+    group_on,
     make_cluster,
     with_requests,
 )
-from problems.serving._server.machine import BLOCK_TOKENS, Host, Limits, blocks_for, blocks_on
+from problems.serving._cluster.links import Move, freeze_moves, move_of
+from problems.serving._server.machine import Host
 from problems.serving._server.requests import Requests
 
 # Roles of instances are those of a cluster: MIXED (both phases), PREFILL, DECODE.
-
-# Entries of Deployment.move_s, per kind of instance
-TOKEN = 0  # of KV cache, over the link
-GROUP = 1  # copies of a group of contiguous blocks
-MESSAGE = 2  # a transfer whatever its size
-MOVES = 3
 
 # Entries of Deployment.control_s
 TICK = 0  # roles are decided at its multiples
@@ -52,14 +43,6 @@ class Deployment(NamedTuple):
     group_blocks: np.ndarray  # (1,) int64, contiguous blocks that one copy moves
     control_s: np.ndarray  # (CONTROLS,) float64
     plan: np.ndarray  # (3,) float64, requests/s, mean prompt and mean output in tokens, that it was planned for
-
-
-class Move(NamedTuple):
-    """What moving KV cache from or to a kind of instance costs, in seconds."""
-
-    token_s: float
-    group_s: float
-    message_s: float = 0.0
 
 
 class Control(NamedTuple):
@@ -111,11 +94,9 @@ def make_deployment(
     cluster = make_cluster(requests, groups, router)
     if all(group.role == PREFILL for group in groups):
         raise ValueError("some instance must decode, got only instances that prefill")
-    if len(moves) != len(groups):
-        raise ValueError(f"there must be one move per group, got {len(moves)} for {len(groups)}")
-    for name, values in (("move", [x for move in moves for x in move]), ("control", control)):
-        if not all(0 <= value < np.inf for value in values):
-            raise ValueError(f"seconds of {name} must be finite and not negative, got {tuple(values)}")
+    move_s = freeze_moves(moves, len(groups), group_blocks)
+    if not all(0 <= value < np.inf for value in control):
+        raise ValueError(f"seconds of control must be finite and not negative, got {tuple(control)}")
     if not control.tick_s > 0:
         raise ValueError(f"tick_s of control must be positive, got {control.tick_s}")
     if not router.delay_s < router.period_s:
@@ -124,11 +105,9 @@ def make_deployment(
         raise ValueError(f"tick_s of control is too short for the horizon: there are more than {_MOST_TURNS} turns")
     if not all(0 < value < np.inf for value in plan):
         raise ValueError(f"the plan must be finite and positive, got {tuple(plan)}")
-    if group_blocks < 1:
-        raise ValueError(f"group_blocks must be positive, got {group_blocks}")
     data = Deployment(
         cluster=cluster,
-        move_s=np.array(moves, dtype=np.float64).reshape(-1, MOVES),
+        move_s=move_s,
         group_blocks=np.array([group_blocks]),
         control_s=np.array(control, dtype=np.float64),
         plan=np.array(plan, dtype=np.float64),
@@ -141,13 +120,6 @@ def make_deployment(
 def with_other_requests(data: Deployment, requests: Requests) -> Deployment:
     """The same deployment with other requests."""
     return data._replace(cluster=with_requests(data.cluster, requests))
-
-
-def move_of(host: Host) -> Move:
-    """Moving the KV cache of a host over its network adapters, one per GPU: each rank moves its own part."""
-    of, over = models.model(host.model), link("nic", host.device)
-    copies = (1 if of.latent_dim else 2) * of.layers
-    return Move(kv_bytes_per_rank(of, host.tp) / over.bytes_per_s, copies * over.segment_s, over.latency_s)
 
 
 def on_hosts(
@@ -170,25 +142,6 @@ def on_hosts(
     """
     if len(names := sorted({host.model for host, _, _ in hosts})) > 1:
         raise ValueError(f"all instances must run one model, or they cannot share KV cache, got {names}")
-    groups = []
-    for host, count, role in hosts:
-        limits = Limits(
-            blocks=blocks_on(host),
-            horizon_s=horizon_s,
-            max_output=host.max_output,
-            max_prefill=token_budget,
-            patience=NEVER_PATIENT,
-        )
-        groups.append(Group(step_cost(host.device, host.model, host.tp, engine=host.engine), limits, count, role))
+    groups = [group_on(host, count, horizon_s, token_budget, role) for host, count, role in hosts]
     moves = [move_of(host) for host, _, _ in hosts]
     return make_deployment(requests, groups, moves, plan, router=router, control=control, group_blocks=group_blocks)
-
-
-@inlined
-def move_seconds(data: Deployment, home: int, target: int, tokens: int) -> float:
-    """Duration of moving the cache of so many tokens from one instance to another; the slower link counts."""
-    source, sink = data.move_s[data.cluster.kind[home]], data.move_s[data.cluster.kind[target]]
-    blocks = blocks_for(tokens, data.cluster.limit[0, BLOCK_TOKENS])
-    groups = blocks_for(blocks, data.group_blocks[0])
-    whole = max(source[MESSAGE], sink[MESSAGE]) + max(source[GROUP], sink[GROUP]) * groups
-    return float(whole + max(source[TOKEN], sink[TOKEN]) * tokens)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from problems._jit import inlined, kernel
 from problems.serving._cluster.data import DECODE, PERIOD, PREFILL, at_server
+from problems.serving._cluster.links import move_seconds
 from problems.serving._cluster.router import scramble
 from problems.serving._cluster.state import prefill_us
-from problems.serving._disaggregation.data import Deployment, move_seconds
+from problems.serving._disaggregation.data import Deployment
 from problems.serving._disaggregation.state import Deployed
 from problems.serving._disaggregation.views import Cluster, Instance, Request
 from problems.serving._server.machine import BLOCK_TOKENS, BLOCKS

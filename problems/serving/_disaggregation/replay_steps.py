@@ -9,6 +9,7 @@ import numpy as np
 from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.serving._cluster.data import DECIDING, DECODE, PREFILL, at_server
+from problems.serving._cluster.links import move_seconds
 from problems.serving._disaggregation.books import (
     Books,
     blocks_of,
@@ -18,7 +19,7 @@ from problems.serving._disaggregation.books import (
     shortage,
     strike,
 )
-from problems.serving._disaggregation.data import SWITCH, Deployment, move_seconds
+from problems.serving._disaggregation.data import SWITCH, Deployment
 from problems.serving._disaggregation.log import HANDED, KIND_BITS, NUMBER_SHIFT, SENT
 from problems.serving._server.machine import (
     BLOCK_TOKENS,

@@ -33,6 +33,8 @@ class Job:
     target: int = 0  # tokens to cache before it decodes
     generated: int = 0
     computed: int = 0
+    queued: float = 0.0  # when it last joined a queue
+    preemptions: int = 0
     shared: list[int] = field(default_factory=list)  # nodes of the prefix cache that it holds
     tokens_at: list[float] = field(default_factory=list)
 
@@ -176,6 +178,8 @@ class NaiveServer:
             victim.computed -= victim.to_prefill
             victim.cached, victim.target = 0, victim.prompt + victim.generated
             victim.estimate = self.estimate(victim.target, 0)
+            victim.queued = now
+            victim.preemptions += 1
             self.waiting.insert(0, victim)
             self.changed = True
 
@@ -287,6 +291,7 @@ class NaiveCluster:
             self.servers[self.chosen[number]].waiting.append(self.jobs[number])
             self.servers[self.chosen[number]].changed = True
             self.servers[self.chosen[number]].come += 1
+            self.jobs[number].queued = now
             self.wake(self.chosen[number], now)
         elif kind == STEP_ENDS:
             self.servers[number].end(now)

@@ -10,8 +10,9 @@ from typing import Any
 
 from problems._hardware.step_cost import step_seconds
 from problems.serving._cluster.data import Group, Router
+from problems.serving._cluster.links import Move
 from problems.serving._cluster.router import scramble
-from problems.serving._disaggregation.data import Control, Move, Plan
+from problems.serving._disaggregation.data import Control, Plan
 from problems.serving._disaggregation.views import Cluster, Instance, Request
 from problems.serving._server.requests import Requests
 

@@ -9,7 +9,8 @@ from naive_disaggregation import NaiveDeployment
 from servers import draw_requests, linear_cost
 
 from problems.serving._cluster.data import DECODE, MIXED, PREFILL, Group, Router, make_cluster
-from problems.serving._disaggregation.data import Control, Move, Plan, make_deployment
+from problems.serving._cluster.links import Move
+from problems.serving._disaggregation.data import Control, Plan, make_deployment
 from problems.serving._disaggregation.log import HANDED, SENT, TURNED, entry
 from problems.serving._disaggregation.replay import verify
 from problems.serving._disaggregation.views import Cluster, Instance, Request

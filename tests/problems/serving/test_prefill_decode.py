@@ -12,15 +12,13 @@ from servers import draw_requests, linear_cost
 from problems._hardware.step_cost import step_cost, step_seconds
 from problems.problem import BadInstance, Infeasible, NonFiniteScore
 from problems.serving._cluster.data import DECODE, MIXED, PREFILL, Group, Router
+from problems.serving._cluster.links import Move, move_of, move_seconds
 from problems.serving._disaggregation.data import (
     CONTROL,
     Control,
     Deployment,
-    Move,
     Plan,
     make_deployment,
-    move_of,
-    move_seconds,
     on_hosts,
 )
 from problems.serving._disaggregation.log import HANDED, SENT, TURNED, entry

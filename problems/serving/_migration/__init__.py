@@ -1,0 +1,1 @@
+"""What serving/live_migration is made of."""
