@@ -9,7 +9,7 @@ import numpy as np
 
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
-from problems.serving._cluster.data import DELAY, PERIOD, at_server
+from problems.serving._cluster.data import DELAY, at_server
 from problems.serving._cluster.links import move_seconds
 from problems.serving._cluster.state import output_left
 from problems.serving._migration.data import Migrating
@@ -62,6 +62,7 @@ def _count(data: Migrating, state: MigrationState, i: int, report_s: float) -> N
     engine, seen, priority = state.cluster.engine, state.seen[i], data.cluster.requests.priority
     server, block = engine.server[i], data.cluster.limit[0, BLOCK_TOKENS]
     seen.urgent, seen.queue_tokens, seen.first_needs, seen.first_waited_s = 0, 0, 0, 0.0
+    seen.free, seen.running = server.free * block, server.decoding + server.prefilling
     for p in range(server.decoding):
         seen.urgent += 1 if priority[engine.decoding[i, p]] == 0 else 0
     for p in range(server.prefilling):
@@ -88,7 +89,7 @@ def _describe_server(data: Migrating, state: MigrationState, i: int) -> Server:
         prefilling=float(told.prefilling),
         urgent=float(seen.urgent),
         context=float(told.context),
-        free=float(told.free),
+        free=float(seen.free),
         capacity=float(told.capacity),
         first_needs=float(seen.first_needs),
         first_waited=seen.first_waited_s,
@@ -193,7 +194,7 @@ def _start(
 ) -> None:
     """Request r is to go from one server to another."""
     (i, j), request = ends, state.cluster.engine.request[r]
-    moving, report_s = state.moving[i], tick * data.cluster.router_s[PERIOD]
+    moving, report_s = state.moving[i], tick * data.tick_s[0]
     copy_s, copied = 0.0, 0
     if request.prefill_left == 0:
         copied = request.context
@@ -217,7 +218,7 @@ def decide(
     theta: np.ndarray,
 ) -> int:
     """Start migrations at a tick, that of the pair with the highest score first; how many there are then."""
-    servers, report_s = len(state.moving), tick * data.cluster.router_s[PERIOD]
+    servers, report_s = len(state.moving), tick * data.tick_s[0]
     for i in range(servers):
         if state.moving[i].out >= 0 and is_lost(state, i):
             end(state, fates, i, LOST)

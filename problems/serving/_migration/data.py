@@ -9,7 +9,6 @@ import numpy as np
 
 from problems.serving._cluster.data import (
     MIXED,
-    PERIOD,
     ROUTER,
     Cluster,
     Group,
@@ -23,6 +22,9 @@ from problems.serving._migration.log import MOST_REQUESTS, MOST_TICKS
 from problems.serving._server.machine import HORIZON, Host
 from problems.serving._server.requests import Requests
 
+# Llumnix decides every 50 ms; copying a request takes longer than that, and a tick costs as much as ten steps here.
+TICK_S = 0.25
+
 
 class Migrating(NamedTuple):
     """One instance of serving/live_migration."""
@@ -30,6 +32,7 @@ class Migrating(NamedTuple):
     cluster: Cluster
     move_s: np.ndarray  # (kinds, MOVES) float64, seconds, see _cluster/links.py
     group_blocks: np.ndarray  # (1,) int64, contiguous blocks that one copy moves
+    tick_s: np.ndarray  # (1,) float64, migrations are decided at its multiples
 
 
 def make_migrating(
@@ -40,17 +43,20 @@ def make_migrating(
     *,
     cache_tokens: int = 0,
     group_blocks: int = 1,
+    tick_s: float = TICK_S,
 ) -> Migrating:
     """Check and freeze an instance.
 
     Parameters
     ----------
     requests, groups, router, cache_tokens
-        As make_cluster; migrations are decided when servers report their load.
+        As make_cluster.
     moves : sequence of Move
         One per group.
     group_blocks : int
         Contiguous blocks that one copy moves; 1: each block by itself.
+    tick_s : float
+        Migrations are decided at its multiples.
 
     Raises
     ------
@@ -63,9 +69,12 @@ def make_migrating(
             raise ValueError(f"servers that migrate requests do both phases, got role {group.role} in group {k}")
     if len(requests.arrival_s) > MOST_REQUESTS:
         raise ValueError(f"there may be at most {MOST_REQUESTS} requests, got {len(requests.arrival_s)}")
-    if cluster.time_s[HORIZON] / cluster.router_s[PERIOD] >= MOST_TICKS:
-        raise ValueError(f"period_s is too short for the horizon: there are {MOST_TICKS} reports or more")
-    data = Migrating(cluster, freeze_moves(moves, len(groups), group_blocks), np.array([group_blocks]))
+    if not 0 < tick_s < np.inf:
+        raise ValueError(f"tick_s must be positive, got {tick_s}")
+    if cluster.time_s[HORIZON] / tick_s >= MOST_TICKS:
+        raise ValueError(f"tick_s is too short for the horizon: there are {MOST_TICKS} ticks or more")
+    move_s = freeze_moves(moves, len(groups), group_blocks)
+    data = Migrating(cluster, move_s, np.array([group_blocks]), np.array([float(tick_s)]))
     for array in data[1:]:
         array.setflags(write=False)
     return data

@@ -1,7 +1,7 @@
 """The engine of serving/live_migration: the cluster of _cluster/engine.py, whose servers hand requests on.
 
-At each report of the servers, pairs of them are asked which request moves. Until the next one, servers that have
-a request to hand on run first: then all that comes to the others is known before they run.
+At each tick pairs of servers are asked which request moves. Until the next tick or report, servers that have a request
+to hand on run first: then all that comes to the others is known before they run.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import numpy as np
 
 from problems._borrow import borrow
 from problems._jit import inlined, kernel
-from problems.serving._cluster.data import DECIDING, DELAY, PERIOD, at_server
+from problems.serving._cluster.data import DECIDING, DELAY, at_server
+from problems.serving._cluster.log import SERVER_BITS
 from problems.serving._cluster.router import Route, last_report_s, route_request
 from problems.serving._cluster.state import receive, take_report
 from problems.serving._cluster.step import admit, step
 from problems.serving._migration.control import Pair, Pick, decide
 from problems.serving._migration.data import Migrating
+from problems.serving._migration.log import REQUEST_BITS
 from problems.serving._migration.state import (
     Fates,
     MigrationState,
@@ -39,6 +41,7 @@ class Migration(NamedTuple):
     preemptions: np.ndarray  # (n,) int64
     log: np.ndarray  # (n,) int64, see _cluster/log.py
     moves: np.ndarray  # (moves,) int64, see _migration/log.py
+    decided_s: np.ndarray  # (moves,) float64
     fate: np.ndarray  # (moves,) int64
     pause_s: np.ndarray  # (moves,) float64, see Fates
 
@@ -123,7 +126,8 @@ def _migration(data: Migrating, state: MigrationState, fates: Fates, used: int) 
         free_s = max(cluster.requests.arrival_s[r], free_s) + cluster.router_s[DECIDING]
         sent_s[r] = free_s
     moves, fate, pause_s = fates.moves[:used].copy(), fates.fate[:used].copy(), fates.pause_s[:used].copy()
-    return Migration(first, finish, gap, sent_s, computed, preemptions, state.cluster.log.copy(), moves, fate, pause_s)
+    log, decided_s = state.cluster.log.copy(), (moves >> (REQUEST_BITS + SERVER_BITS)) * data.tick_s[0]
+    return Migration(first, finish, gap, sent_s, computed, preemptions, log, moves, decided_s, fate, pause_s)
 
 
 @kernel
@@ -131,20 +135,26 @@ def live_migration(instance: Migrating, route: Route, pair: Pair, pick: Pick, th
     """Route all requests, move some of them, and serve as many as the horizon leaves time for."""
     opened, data = open_migration(instance), borrow(instance)
     state, cluster = borrow(opened), data.cluster
-    n, servers, r, free_s, used, tick = len(cluster.requests.arrival_s), len(cluster.kind), 0, 0.0, 0, 0
+    arrival_s, servers = cluster.requests.arrival_s, len(cluster.kind)
+    n, r, free_s, used, tick = len(arrival_s), 0, 0.0, 0, 0
     fates = Fates(np.empty(servers, np.int64), np.zeros(servers, np.int64), np.zeros(servers))
     while True:
-        report_s = tick * cluster.router_s[PERIOD]
-        finished = _run_to(data, state, fates, report_s)
-        if r == n and (finished == n or report_s >= cluster.time_s[HORIZON]):
+        report_s, tick_s = np.inf, tick * data.tick_s[0]
+        if r < n:
+            report_s = last_report_s(cluster, max(arrival_s[r], free_s) - cluster.router_s[DELAY])
+        if tick_s >= cluster.time_s[HORIZON]:
+            tick_s = np.inf
+        at_s = min(report_s, tick_s)
+        if at_s == np.inf or (_run_to(data, state, fates, at_s) == n and r == n):
             break
         for i in range(servers):
-            take_report(at_server(cluster, i), state.cluster.engine, state.cluster.report, i, report_s)
-        fates = _with_room(fates, used, servers)
-        if report_s < cluster.time_s[HORIZON]:
+            take_report(at_server(cluster, i), state.cluster.engine, state.cluster.report, i, at_s)
+        if tick_s <= report_s:
+            fates = _with_room(fates, used, servers)
             used = decide(data, state, fates, used, tick, pair, pick, theta)
-        r, free_s = _route_until(data, state, r, free_s, report_s, route, theta)
-        tick += 1
+            tick += 1
+        else:
+            r, free_s = _route_until(data, state, r, free_s, report_s, route, theta)
     _run_to(data, state, fates, np.inf)
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
     return _migration(instance, opened, fates, used)

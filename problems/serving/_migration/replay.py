@@ -13,7 +13,7 @@ import numpy as np
 from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import Infeasible
-from problems.serving._cluster.data import DECIDING, DELAY, PERIOD, at_server
+from problems.serving._cluster.data import DECIDING, DELAY, at_server
 from problems.serving._cluster.links import move_seconds
 from problems.serving._cluster.log import SERVER_BITS, sent_to
 from problems.serving._cluster.service import admissions, free_blocks, preemptions, step, step_end_s
@@ -57,6 +57,7 @@ class Replayed(NamedTuple):
     sent_s: np.ndarray  # (n,) float64
     computed_tokens: np.ndarray  # (n,) int64
     preemptions: np.ndarray  # (n,) int64
+    decided_s: np.ndarray  # (moves,) float64
     fate: np.ndarray  # (moves,) int64
     pause_s: np.ndarray  # (moves,) float64
     generated: np.ndarray  # (n,) int64, tokens put out
@@ -131,7 +132,7 @@ def _serve(
 def _start(data: Migrating, books: Books, sent_s: np.ndarray, server: np.ndarray, entry: int, move: int) -> int:
     """Follow an entry about a migration; the rule that it breaks, FINE if none."""
     target, r = move & ((1 << SERVER_BITS) - 1), (move >> SERVER_BITS) & ((1 << REQUEST_BITS) - 1)
-    tick_s = (move >> (SERVER_BITS + REQUEST_BITS)) * data.cluster.router_s[PERIOD]
+    tick_s = (move >> (SERVER_BITS + REQUEST_BITS)) * data.tick_s[0]
     if r >= len(books.job):
         return NOT_THERE
     i, job = books.where[r], books.job[r]
@@ -218,7 +219,7 @@ def _follow(
     for i in range(len(books.hands)):
         _skip(books, server, i)
     while True:
-        tick_s = tick * data.cluster.router_s[PERIOD]
+        tick_s = tick * data.tick_s[0]
         if tick_s >= horizon_s or books.book["done"].sum() == len(sent_s):
             tick_s = np.inf
         i = _next_server(books, sent_s, min(tick_s, horizon_s))
@@ -252,10 +253,13 @@ def replay(instance: Migrating, log: np.ndarray, moves: np.ndarray) -> Replayed:
     for i in range(len(opened.book)):
         now_s = max(now_s, opened.book[i].now_s)
     computed, fate, pause_s = opened.shared.computed.copy(), opened.fate.copy(), opened.pause_s.copy()
-    return Replayed(first, finish, gap, sent_s, computed, preempted, fate, pause_s, generated, now_s, broken, entry)
+    decided_s = (moves >> (SERVER_BITS + REQUEST_BITS)) * data.tick_s[0]
+    return Replayed(
+        first, finish, gap, sent_s, computed, preempted, decided_s, fate, pause_s, generated, now_s, broken, entry
+    )
 
 
-_TIMES = ("first_token_s", "finish_s", "worst_gap_s", "sent_s", "pause_s")
+_TIMES = ("first_token_s", "finish_s", "worst_gap_s", "sent_s", "decided_s", "pause_s")
 
 
 def verify(data: Migrating, solution: Migration) -> None:
@@ -269,7 +273,7 @@ def verify(data: Migrating, solution: Migration) -> None:
     n, moves = len(data.cluster.requests.arrival_s), len(np.atleast_1d(solution.moves))
     for name, array in solution._asdict().items():
         kind = np.float64 if name in _TIMES else np.int64
-        shape = (moves,) if name in ("moves", "fate", "pause_s") else (n,)
+        shape = (moves,) if name in ("moves", "decided_s", "fate", "pause_s") else (n,)
         if array.dtype != kind or array.shape != shape:
             raise Infeasible(
                 f"{name} must be a {np.dtype(kind)} array of shape {shape}, got {array.dtype} of shape {array.shape}"

@@ -37,9 +37,9 @@ def least_and_shortest(job: Job, source: Server, target: Server) -> float:
 
 
 def urgent_need_room(source: Server, target: Server) -> float:
-    """As from full servers to the freest, where an urgent request counts as a tenth of the memory besides."""
-    reserve = 0.1 * source.capacity * min(source.urgent, 3.0)
-    other = 0.1 * target.capacity * min(target.urgent, 3.0)
+    """As from full servers to the freest, where an urgent request counts as a fifth of the memory besides."""
+    reserve = 0.2 * source.capacity * min(source.urgent, 3.0)
+    other = 0.2 * target.capacity * min(target.urgent, 3.0)
     free = (source.free - source.queue_tokens - reserve) / max(source.decoding + source.prefilling, 1.0)
     room = (target.free - target.queue_tokens - other) / max(target.decoding + target.prefilling, 1.0)
     if free >= 48.0 or room <= 48.0:
@@ -123,7 +123,7 @@ RULES = (
     _rule("llumnix_dispatch", "Llumnix without migration: to the freest server", _LLUMNIX, freest),
     _rule(
         "llumnix_priorities",
-        "Llumnix with headroom: urgent requests count as a tenth of the memory besides",
+        "Llumnix with headroom: urgent requests count as a fifth of the memory besides",
         _LLUMNIX + ", section 4.4.2, virtual usage; the size of the headroom is ours",
         freest,
         urgent_need_room,

@@ -1,6 +1,6 @@
 """What migrating servers keep besides the state of a cluster, and how a request changes hands.
 
-A migration is decided at a tick, when servers report. What a request has in the KV cache by then is copied while it
+A migration is decided at a tick. What a request has in the KV cache by then is copied while it
 decodes on; at the first end of a step after that it leaves its server, which sends the rest, and that is its pause.
 A request that waits has nothing to copy. A server takes part in one migration at a time.
 """
@@ -56,6 +56,8 @@ SEEN = np.dtype(
             ("first_waited_s", np.float64),
             ("queue_us", np.int64),
             ("output_left", np.int64),
+            ("free", np.int64),  # tokens
+            ("running", np.int64),
         ],
     )
 )
@@ -160,7 +162,7 @@ def _hand_over(data: Migrating, state: MigrationState, fates: Fates, i: int, aft
 def leave(data: Migrating, state: MigrationState, fates: Fates, i: int) -> None:
     """The step has ended at which the request leaves that server i was to hand on."""
     own, moving, engine = at_server(data.cluster, i), state.moving[i], state.cluster.engine
-    request, told = engine.request[moving.out], state.cluster.report[moving.target]
+    request, target = engine.request[moving.out], state.seen[moving.target]
     if is_lost(state, i):
         end(state, fates, i, LOST)
         return
@@ -169,8 +171,7 @@ def leave(data: Migrating, state: MigrationState, fates: Fates, i: int) -> None:
         _hand_over(data, state, fates, i, data.cluster.router_s[DELAY])
         return
     block = own.limit[BLOCK_TOKENS]
-    running = told.decoding + told.prefilling
-    if blocks_for(request.context, block) * block > told.free or running >= own.limit[MAX_RUNNING]:
+    if blocks_for(request.context, block) * block > target.free or target.running >= own.limit[MAX_RUNNING]:
         end(state, fates, i, REFUSED)
         return
     after_s = move_seconds(data, i, moving.target, max(request.context - moving.copied, 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from problems._text import files_of, lines_of
 from problems.problem import BadInstance, Instance
@@ -36,10 +38,17 @@ def read(path: Path) -> list[Instance]:
     BadInstance
         If there is no such file, or it breaks the format; the message names file, line and rule.
     """
-    return [_read_file(file) for file in files_of(path)]
+    return [read_with(file, on_hosts) for file in files_of(path)]
 
 
-def _read_file(path: Path) -> Instance:
+def read_with(path: Path, build: Callable[..., Any]) -> Instance:
+    """Read a file; ``build`` makes an instance as on_hosts does.
+
+    Raises
+    ------
+    BadInstance
+        If the file breaks the format, or is refused.
+    """
     numbered, hosts, cache_tokens = lines_of(path), [], 64
     while numbered and numbered[0][1].startswith("#"):
         place, words = f"{path}, line {numbered[0][0]}", numbered.pop(0)[1][1:].split()
@@ -52,7 +61,7 @@ def _read_file(path: Path) -> Instance:
     try:
         requests = make_requests(**columns)
         horizon_s = float(requests.arrival_s[-1]) + PATIENCE_S
-        data = on_hosts(requests, hosts, horizon_s, cache_tokens=cache_tokens)
+        data = build(requests, hosts, horizon_s, cache_tokens=cache_tokens)
     except ValueError as error:
         raise BadInstance(f"{path}: {error}") from error
     return Instance(path.stem, " + ".join(f"{count} {host}" for host, count in hosts), data)

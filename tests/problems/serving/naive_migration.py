@@ -15,7 +15,8 @@ from problems.serving._cluster.links import Move
 from problems.serving._migration import views
 from problems.serving._server.requests import Requests
 
-LANDS = ROUTED + 0.5  # of what happens at the same time, before the steps that begin then
+# Of what happens at the same time, in this order: reports, the tick, the router, who lands, steps that begin.
+TICK, LANDS = REPORT + 0.5, ROUTED + 0.5
 LOST, REFUSED, QUEUED, JOINED, RECOMPUTED = range(5)
 
 
@@ -44,27 +45,23 @@ class NaiveMigration(NaiveCluster):
         router: Router,
         cache_tokens: int,
         group_blocks: int,
+        tick_s: float,
         hooks: tuple[Any, Any, Any],
     ):
         route, self.pair, self.pick = hooks
         super().__init__(requests, groups, router, cache_tokens, route)
         self.links = [move for move, group in zip(moves, groups, strict=True) for _ in range(group.servers)]
-        self.group_blocks = group_blocks
+        self.group_blocks, self.tick_s = group_blocks, tick_s
         self.under_way: list[Out] = []
         self.entries: list[tuple[int, int, int]] = []  # tick, request, target
         self.fate: list[int] = []
         self.pause: list[float] = []
         self.tick = 0
+        self.told: list[dict[str, Any]] = []  # reports at the last tick
 
     def run(self) -> dict[str, Any]:  # type: ignore[override]
-        decided = -math.inf
-        for job in self.jobs:
-            decided = max(job.arrival, decided + self.router.deciding_s if job.number else job.arrival)
-            heapq.heappush(self.events, (decided, ROUTED, job.number))
-        self.last_decision = decided
-        heapq.heappush(self.events, (0.0, REPORT, 0))
-        while self.events:
-            self.happen(*heapq.heappop(self.events))
+        heapq.heappush(self.events, (0.0, TICK, 0))  # type: ignore[arg-type]
+        super().run()
         inf = math.inf
         return {
             "first_token_s": [job.tokens_at[0] if job.tokens_at else inf for job in self.jobs],
@@ -75,19 +72,19 @@ class NaiveMigration(NaiveCluster):
             "preemptions": [job.preemptions for job in self.jobs],
             "log": [(r << 8) | i for r, i in enumerate(self.chosen)],
             "moves": [(tick << 32) | (r << 8) | target for tick, r, target in self.entries],
+            "decided_s": [tick * self.tick_s for tick, _, _ in self.entries],
             "fate": self.fate,
             "pause_s": self.pause,
         }
 
     def happen(self, now: float, kind: float, number: int) -> None:  # type: ignore[override]
-        if kind == REPORT:
-            super().happen(now, REPORT, number)
+        if kind == TICK:
             if now < self.horizon:
+                self.told = [server.report() for server in self.servers]
                 self.migrate(now)
-            self.tick += 1
-            unfinished = any(job.generated < job.output for job in self.jobs) and now < self.horizon
-            if unfinished or now <= self.last_decision:
-                heapq.heappush(self.events, (self.tick * self.router.period_s, REPORT, 0))
+                self.tick += 1
+            if any(job.generated < job.output for job in self.jobs) and now < self.horizon:
+                heapq.heappush(self.events, (self.tick * self.tick_s, TICK, 0))  # type: ignore[arg-type]
         elif kind == STEP_ENDS:
             self.servers[number].end(now)
             self.change_hands(number, now)
@@ -103,7 +100,7 @@ class NaiveMigration(NaiveCluster):
                 if server.waiting or server.running:
                     heapq.heappush(self.events, (server.begin(now), STEP_ENDS, number))
         else:
-            assert kind in (COMES, ROUTED)
+            assert kind in (COMES, REPORT, ROUTED)
             super().happen(now, int(kind), number)
 
     def change_hands(self, i: int, now: float) -> None:
@@ -122,7 +119,7 @@ class NaiveMigration(NaiveCluster):
         return out.job.generated == out.job.output or out.was != (out.job.preemptions, out.job.computed)
 
     def leave(self, out: Out, now: float) -> None:
-        source, target, job = self.servers[out.source], self.reports[-1][1][out.target], out.job
+        source, target, job = self.servers[out.source], self.told[out.target], out.job
         if self.lost(out):
             self.settle(out, LOST)
         elif job in source.waiting:
@@ -207,7 +204,7 @@ class NaiveMigration(NaiveCluster):
 
     def see_server(self, i: int, now: float) -> views.Server:
         server: NaiveServer = self.servers[i]
-        told, first = self.reports[-1][1][i], server.waiting[0] if server.waiting else None
+        told, first = self.told[i], server.waiting[0] if server.waiting else None
         everybody = [*server.running, *server.waiting]
         block = server.limits.block_tokens
         return views.Server(

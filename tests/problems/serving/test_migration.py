@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from clusters import serve_cluster
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from migrations import serve_migrating
 from naive_migration import NaiveMigration
@@ -39,12 +39,12 @@ def draw_migrating(rng: np.random.Generator, count: int, blocks: int, horizon: f
     requests, groups, router, cache = draw_cluster(rng, count, blocks, horizon)
     speed = float(rng.choice([1.0, 0.01]))
     moves = [Move(*(speed * rng.uniform(0.0001, 0.01, 3)).tolist()) for _ in groups]
-    return requests, groups, moves, router, cache, int(rng.integers(1, 4))
+    return requests, groups, moves, router, cache, int(rng.integers(1, 4)), float(rng.choice([0.05, 0.25, 0.7]))
 
 
 def make(drawn: tuple) -> Migrating:
-    requests, groups, moves, router, cache, together = drawn
-    return make_migrating(requests, groups, moves, router, cache_tokens=cache, group_blocks=together)
+    requests, groups, moves, router, cache, together, tick_s = drawn
+    return make_migrating(requests, groups, moves, router, cache_tokens=cache, group_blocks=together, tick_s=tick_s)
 
 
 def draw_theta(rng: np.random.Generator) -> np.ndarray:
@@ -54,6 +54,7 @@ def draw_theta(rng: np.random.Generator) -> np.ndarray:
 
 
 @settings(max_examples=150, deadline=None)
+@example(seed=65, count=20, blocks=30, horizon=0.5)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 40),
