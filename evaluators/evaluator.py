@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 from evaluators import verdict
 from evaluators.admission.policy import Rejection, admit
 from evaluators.host import Host, SandboxUnavailable
-from evaluators.outcome import Crashed, Failure, Infeasible, Outcome, Rejected
+from evaluators.outcome import Crashed, Failure, Infeasible, Ok, Outcome, Rejected
 from evaluators.processes import wire
 from evaluators.processes.channel import Talk
 from evaluators.processes.executor import Ended, ExecutorLost
@@ -50,13 +51,15 @@ class Evaluator(Host):
         instances = self.instances(split)
         referee = None if race is None else Referee(self.problem, instances, race)
         await self._load(split)
-        async with self._slots:
+        async with self._slots, self._alone_at_first():
             asked_at_s = time.monotonic()
             ended = await self._run(source, split, probe, referee=referee)
             if isinstance(ended, Failure):
                 return ended
             # Within the slot: scoring uses a core too.
-            return self._judge(ended, instances, asked_at_s, referee)
+            outcome = self._judge(ended, instances, asked_at_s, referee)
+            self._verified |= isinstance(outcome, Ok)
+            return outcome
 
     async def solve(self, source: str, split: str) -> list[Any] | Failure:
         """The solutions themselves, verified, in the order of a split's instances; for explanations."""
@@ -64,13 +67,27 @@ class Evaluator(Host):
             return refusal
         instances = self.instances(split)
         await self._load(split)
-        async with self._slots:
+        async with self._slots, self._alone_at_first():
             ended = await self._run(source, split, False)
             answer = ended if isinstance(ended, Failure) else self._answer(ended, len(instances))
             if isinstance(answer, Failure):
                 return answer
             found = examine(self.problem, instances, answer.solutions)
             return found if isinstance(found, Infeasible) else list(answer.solutions)
+
+    @contextlib.asynccontextmanager
+    async def _alone_at_first(self) -> AsyncIterator[None]:
+        """Until one solution has been verified, let one program run at a time.
+
+        Where kernels are not cached yet, the first one makes this process compile the verifier, for a minute at
+        worst. Nobody reads what other workers write meanwhile, so they would be killed at their limit.
+        """
+        if not self._verified:
+            async with self._first:
+                if not self._verified:
+                    yield
+                    return
+        yield
 
     async def converse(self, source: str, split: str, talk: Talk, timeout_s: float) -> Ended | Failure:
         """Have a worker serve losses of a program's parameters on a split: claims, see tuning.py."""

@@ -76,7 +76,8 @@ class Host:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self._weak = allow_weak_sandbox
         self._slots = asyncio.Semaphore(self._workers)
-        self._starting, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._starting, self._loading, self._first = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self._verified = False  # a solution, by this process
         self._loaded: list[str] = []
         self._instances: dict[str, Sequence[Instance]] = {}
         self._make_executor = executor

@@ -164,6 +164,8 @@ class Zygote:
         exchange.add_done_callback(_forget)
         try:
             with theirs:
+                # The program first: if this process stood still between the two, its worker would wait for it.
+                await asyncio.sleep(0)
                 await self._say(theirs.fileno(), run=number, split=split, probe=probe, mode=mode, timeout_s=limit_s)
             # Twice: if this process itself stood still, what came in meanwhile has to be read first.
             for patience_s in (limit_s + _GRACE_S, _GRACE_S / 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -125,6 +126,26 @@ def test_a_parent_that_stood_still_blames_nobody():
     outcome = driver.run(stand_still())
     driver.close()
     assert isinstance(outcome, Ok), outcome
+
+
+def test_until_one_solution_is_verified_programs_run_one_at_a_time():
+    """A verifier that compiles holds up this process, and who runs meanwhile would overrun its limit."""
+    running: list[int] = []
+
+    def verify(data, solution):
+        running.append(len(children(driver.zygote)))
+        time.sleep(0.2 if len(running) == 1 else 0.0)
+        PROBLEM.verify(data, solution)
+
+    driver = Driver(Evaluator(dataclasses.replace(PROBLEM, verify=verify), workers=2, limits=Limits(timeout_s=8.0)))
+
+    async def both():
+        return await asyncio.gather(*(driver.evaluator.evaluate(source, "train") for source in (RULE, SLOW)))
+
+    outcomes = driver.run(both())
+    driver.close()
+    assert all(isinstance(outcome, Ok) for outcome in outcomes), outcomes
+    assert running[0] == 0
 
 
 def test_closing_leaves_no_process_even_while_a_program_runs():

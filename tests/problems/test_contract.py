@@ -337,8 +337,18 @@ def rearrangements(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 def corrupted(problem: Problem, instance: Instance, damage: Any) -> Iterator[tuple[str, Any]]:
     solution = solve(problem, problem.rules[0], instance.data)
     for field, array in zip(solution._fields, solution, strict=True):
+        if array.size < 2:  # lists of decisions that may be empty; another probe has some
+            continue
         for what, damaged in damage(array):
+            if damaged.dtype == array.dtype and np.array_equal(damaged, array):  # all entries are alike
+                continue
             yield f"{what} in {field} of {instance.name}", solution._replace(**{field: damaged})
+
+
+def test_each_field_of_a_solution_is_damaged_somewhere(problem: Problem) -> None:
+    solutions = [solve(problem, problem.rules[0], instance.data) for instance in problem.probes()]
+    for field in solutions[0]._fields:
+        assert any(getattr(solution, field).size >= 2 for solution in solutions), field
 
 
 def test_verify_refuses_every_corruption(problem: Problem) -> None:
