@@ -1,0 +1,35 @@
+"""What a rule of serving/kv_offloading must not know: requests that have not arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from problems.problem import Future, Hidden
+from problems.serving._eviction.hidden import WHAT, permuted
+from problems.serving._offloading.data import Offloading
+from problems.serving._offloading.engine import Offloaded
+
+
+def permute(data: Offloading, solution: Offloaded, rng: np.random.Generator) -> Future:
+    """Permute all that has not arrived by a random time: which request comes when, and the gaps between them."""
+    caching, until = permuted(data.caching, rng)
+    return Future(data._replace(caching=caching), until)
+
+
+def decided(solution: Offloaded, until: float) -> Sequence[np.ndarray]:
+    """Starts up to a time and what was loaded for them, and what was evicted and fetched by then."""
+    started = solution.start_s <= until
+    gone, came = solution.evicted_s <= until, solution.fetched_s <= until
+    return [
+        np.where(started, solution.start_s, np.inf),
+        np.where(started, solution.loaded, -1),
+        solution.evicted[gone],
+        solution.evicted_s[gone],
+        solution.fetched[came],
+        solution.fetched_s[came],
+    ]
+
+
+HIDDEN = Hidden(WHAT, permute, decided)

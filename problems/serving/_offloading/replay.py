@@ -1,0 +1,339 @@
+"""Solutions of serving/kv_offloading, checked and measured from their log of decisions.
+
+Written apart from the engine: no store, no heap, a flag per node and tier. Whatever the rules were, hits, times
+and all that is in a tier follow from what was evicted, loaded and fetched.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from problems._jit import kernel
+from problems.problem import Infeasible
+from problems.serving._eviction.data import BLOCKS, NEVER_S, Caching, prefill_seconds, unpack
+from problems.serving._offloading.data import LEVELS, PIECE_BLOCKS, Offloading, transfer_seconds
+from problems.serving._offloading.engine import Offloaded
+
+# What a replay finds wrong
+_FINE, _TOO_FEW, _OTHER, _HELD, _CONTINUED, _NOTHING, _LINK, _UNWANTED, _AGAIN, _LOAD = range(10)
+RULES = {
+    _TOO_FEW: "evictions end before there is room",
+    _OTHER: "an eviction that nothing needs then, or of what is not in that tier",
+    _HELD: "the evicted block is held by the request that runs, or on its way",
+    _CONTINUED: "the evicted block is continued by another one in that tier",
+    _NOTHING: "what is fetched is not a piece of at most the allowed length that this tier alone has next",
+    _LINK: "a link is asked only at the start or end of a prompt, at arrivals and ends of transfers, while it is idle",
+    _UNWANTED: "what is fetched is wanted by no request that waits or is announced",
+    _AGAIN: "what is fetched was fetched before, and no request has used it since",
+    _LOAD: "a load from a tier that has nothing of the prompt beyond what is on the GPU",
+}
+
+
+class Replay(NamedTuple):
+    """What is where, and what follows."""
+
+    there: np.ndarray  # (LEVELS, b) bool
+    continued: np.ndarray  # (LEVELS, b) int64 children that are there
+    used: np.ndarray  # (LEVELS,) int64 blocks
+    held: np.ndarray  # (b,) int64 by the request that runs, and by pieces on their way; on the GPU
+    ahead: np.ndarray  # (b,) bool, fetched and not used since
+    free_s: np.ndarray  # (LEVELS,) when each tier's link is free
+    tail: np.ndarray  # (LEVELS,) int64 last node of the piece on its way, or -1
+    head: np.ndarray  # (LEVELS,) int64 first node of that
+    last: np.ndarray  # (n,) int64 by session, the request that ended last, or -1
+    clock: np.ndarray  # (1,) float64
+    at: np.ndarray  # (5,) int64: entries of evicted and fetched so far; what is wrong; arrived; started
+    start_s: np.ndarray  # (n,) float64
+    ready_s: np.ndarray  # (n,) float64
+    finish_s: np.ndarray  # (n,) float64
+    cached: np.ndarray  # (n,) int64 blocks on the GPU, hit or loaded
+    moved: np.ndarray  # (LEVELS,) int64 blocks: fetched ahead (0), loaded from each tier
+
+
+_EVICTED, _FETCHED, _WRONG, _ARRIVED, _STARTED = range(5)
+
+
+@kernel
+def _open(data: Offloading) -> Replay:
+    b, n = len(data.caching.parent), len(data.caching.arrival_s)
+    return Replay(
+        np.zeros((LEVELS, b), np.bool_),
+        np.zeros((LEVELS, b), np.int64),
+        np.zeros(LEVELS, np.int64),
+        np.zeros(b, np.int64),
+        np.zeros(b, np.bool_),
+        np.zeros(LEVELS),
+        np.full(LEVELS, -1),
+        np.full(LEVELS, -1),
+        np.full(n, -1),
+        np.zeros(1),
+        np.zeros(5, np.int64),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n, np.int64),
+        np.zeros(LEVELS, np.int64),
+    )
+
+
+@kernel
+def _hold(caching: Caching, now: Replay, node: int, change: int) -> None:
+    """Hold the path to a node on the GPU, or let go of it."""
+    while node >= 0:
+        now.held[node] += change
+        node = caching.parent[node]
+
+
+@kernel
+def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, log: Offloaded) -> int:
+    """Put what tier i lacks of a path into it, at most ``most`` blocks in all, as the log makes room; its new length."""
+    caching, have = data.caching, 0
+    while have < len(path) and now.there[i, path[have]]:
+        have += 1
+    added = min(len(path), most) - have
+    size = caching.limit[BLOCKS] if i == 0 else data.below[i - 1]
+    for _ in range(now.used[i] + added - size):
+        k = now.at[_EVICTED]
+        if k == len(log.evicted) or log.evicted[k] >> 32 != i or log.evicted_s[k] != now.clock[0]:
+            now.at[_WRONG] = _TOO_FEW
+            return have
+        node = log.evicted[k] & 0xFFFFFFFF
+        if node >= len(caching.parent) or not now.there[i, node]:
+            now.at[_WRONG] = _OTHER
+        elif (now.held[node] > 0) if i == 0 else (path[:have] == node).any():
+            now.at[_WRONG] = _HELD
+        elif now.continued[i, node] > 0:
+            now.at[_WRONG] = _CONTINUED
+        if now.at[_WRONG] != _FINE:
+            return have
+        now.there[i, node] = False
+        now.used[i] -= 1
+        now.at[_EVICTED] += 1
+        if caching.parent[node] >= 0:
+            now.continued[i, caching.parent[node]] -= 1
+    for node in path[have : have + added]:
+        now.there[i, node] = True
+        if caching.parent[node] >= 0:
+            now.continued[i, caching.parent[node]] += 1
+    now.used[i] += added
+    return have + added
+
+
+@kernel
+def _room(data: Offloading, now: Replay, i: int, path: np.ndarray) -> int:
+    """How many blocks of a path tier i can hold, if what it has of it stays."""
+    have = 0
+    while have < len(path) and now.there[i, path[have]]:
+        have += 1
+    if i > 0:
+        return int(data.below[i - 1])
+    return int(have + data.caching.limit[BLOCKS] - np.count_nonzero(now.held))
+
+
+@kernel
+def _catch_up(data: Offloading, now: Replay) -> None:
+    caching = data.caching
+    for i in range(1, LEVELS):
+        if now.tail[i] >= 0 and now.free_s[i] <= now.clock[0]:
+            _hold(caching, now, now.tail[i], -1)
+            now.tail[i] = now.head[i] = -1
+    while now.at[_ARRIVED] < len(caching.arrival_s) and caching.arrival_s[now.at[_ARRIVED]] <= now.clock[0]:
+        now.at[_ARRIVED] += 1
+
+
+@kernel
+def _wanted(caching: Caching, now: Replay, node: int) -> bool:
+    """Whether a request that waits, or one that a session announced when it ended last, has a node in its path."""
+    for r in range(now.at[_STARTED], now.at[_ARRIVED]):
+        if (caching.path[caching.path_start[r] : caching.path_start[r + 1]] == node).any():
+            return True
+    for r in now.last:
+        if r >= 0:
+            for h in range(caching.hint_start[r], caching.hint_start[r + 1]):
+                other = caching.hint_node[h] if caching.hint_s[h] < NEVER_S else -1
+                while other > node:
+                    other = caching.parent[other]
+                if other == node:
+                    return True
+    return False
+
+
+@kernel
+def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> None:
+    """Start the transfer of the piece that ends with a node."""
+    caching, depth, above = data.caching, 0, node
+    while above >= 0:
+        depth, above = depth + 1, caching.parent[above]
+    path, above = np.empty(depth, np.int64), node
+    for k in range(depth - 1, -1, -1):
+        path[k] = above
+        above = caching.parent[above]
+    have = 0
+    while have < depth and now.there[0, path[have]]:
+        have += 1
+    blocks = depth - have
+    if (
+        not 0 < blocks <= data.limit[PIECE_BLOCKS]
+        or not now.there[i, node]
+        or now.there[1:i, path[min(have, depth - 1)]].any()
+    ):
+        now.at[_WRONG] = _NOTHING
+        return
+    if now.ahead[path[have]]:
+        now.at[_WRONG] = _AGAIN
+        return
+    if not _wanted(caching, now, node):
+        now.at[_WRONG] = _UNWANTED
+        return
+    for k in range(have):
+        now.held[path[k]] += 1
+    end = _put(data, now, 0, path, _room(data, now, 0, path), log)
+    if now.at[_WRONG] != _FINE or end < depth:
+        now.at[_WRONG] = max(now.at[_WRONG], _TOO_FEW)
+        return
+    for k in range(have, depth):
+        now.held[path[k]] += 1
+        now.ahead[path[k]] = True
+    now.head[i], now.tail[i] = path[have], node
+    now.free_s[i] = now.clock[0] + transfer_seconds(data, i, blocks)
+    now.moved[0] += blocks
+
+
+@kernel
+def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
+    """Start what the log says is fetched now, at most one piece per link."""
+    for i in range(1, LEVELS):
+        k = now.at[_FETCHED]
+        if data.below[i - 1] == 0 or now.free_s[i] > now.clock[0] or k == len(log.fetched):
+            continue
+        if log.fetched[k] >> 32 == i and log.fetched_s[k] == now.clock[0]:
+            node = log.fetched[k] & 0xFFFFFFFF
+            now.at[_FETCHED] += 1
+            if node >= len(data.caching.parent):
+                now.at[_WRONG] = _NOTHING
+            else:
+                _fetch(data, now, i, node, log)
+            if now.at[_WRONG] != _FINE:
+                now.at[_FETCHED] = k
+                return
+
+
+@kernel
+def _pass(data: Offloading, now: Replay, until_s: float, log: Offloaded) -> None:
+    """Go through all instants before a time."""
+    arrival_s = data.caching.arrival_s
+    while now.at[_WRONG] == _FINE:
+        next_s = until_s
+        if now.at[_ARRIVED] < len(arrival_s):
+            next_s = min(next_s, arrival_s[now.at[_ARRIVED]])
+        for i in range(1, LEVELS):
+            if now.free_s[i] > now.clock[0]:
+                next_s = min(next_s, now.free_s[i])
+        now.clock[0] = next_s
+        _catch_up(data, now)
+        if next_s >= until_s:
+            break
+        _ask(data, now, log)
+
+
+@kernel
+def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
+    """Load, compute and write through what request r lacks."""
+    caching, clock = data.caching, now.clock
+    path = caching.path[caching.path_start[r] : caching.path_start[r + 1]]
+    now.at[_STARTED], now.start_s[r] = r + 1, clock[0]
+    hits, ready_s = 0, clock[0]
+    while hits < len(path) and now.there[0, path[hits]]:
+        now.held[path[hits]] += 1
+        hits += 1
+    for i in range(1, LEVELS):
+        if now.head[i] >= 0 and (path[:hits] == now.head[i]).any():
+            ready_s = max(ready_s, now.free_s[i])
+    have, most = hits, _room(data, now, 0, path)
+    for i in range(1, LEVELS):
+        extent = have
+        while extent < min(len(path), most) and now.there[i, path[extent]]:
+            extent += 1
+        if log.loaded[r] >> i & 1:
+            if extent == have:
+                now.at[_WRONG] = _LOAD
+                return
+            now.free_s[i] = max(now.free_s[i], clock[0]) + transfer_seconds(data, i, extent - have)
+            ready_s = max(ready_s, now.free_s[i])
+            now.moved[i] += extent - have
+            have = extent
+    held = _put(data, now, 0, path, most, log)
+    for k in range(held):
+        now.held[path[k]] += 1 if k >= hits else 0
+        now.ahead[path[k]] = False
+    now.cached[r], now.ready_s[r] = have, ready_s
+    now.finish_s[r] = ready_s + prefill_seconds(caching, unpack(caching), r, have)
+    if now.at[_WRONG] == _FINE:
+        _ask(data, now, log)
+        _pass(data, now, now.finish_s[r], log)
+    for k in range(held):
+        now.held[path[k]] -= 1
+    now.last[caching.session[r]] = r
+    for i in range(1, LEVELS):
+        if now.at[_WRONG] == _FINE:
+            _put(data, now, i, path[:held], _room(data, now, i, path), log)
+    if now.at[_WRONG] == _FINE and now.at[_ARRIVED] == r + 1:
+        _ask(data, now, log)
+
+
+@kernel
+def replay(data: Offloading, log: Offloaded) -> Replay:
+    """Follow a log until it ends or breaks a rule."""
+    now = _open(data)
+    for r in range(len(data.caching.arrival_s)):
+        _pass(data, now, max(now.clock[0], data.caching.arrival_s[r]), log)
+        if now.at[_WRONG] == _FINE:
+            _serve(data, now, r, log)
+    if now.at[_WRONG] == _FINE and now.at[_FETCHED] < len(log.fetched):
+        now.at[_WRONG] = _LINK
+    if now.at[_WRONG] == _FINE and now.at[_EVICTED] < len(log.evicted):
+        now.at[_WRONG] = _OTHER
+    return now
+
+
+def check_shapes(data: Offloading, solution: Offloaded) -> None:
+    """Raise Infeasible where an array of a solution has another shape or type than it must have."""
+    n = len(data.caching.arrival_s)
+    sizes = {"evicted": solution.evicted.size, "fetched": solution.fetched.size}
+    for name in Offloaded._fields:
+        array, size = getattr(solution, name), sizes.get(name.removesuffix("_s"), n)
+        dtype = np.dtype(np.float64 if name.endswith("_s") else np.int64)
+        if array.shape != (size,) or array.dtype != dtype:
+            raise Infeasible(f"{name} must be {(size,)} {dtype}, got {array.shape} {array.dtype}")
+    for r in np.flatnonzero((solution.loaded < 0) | (solution.loaded & ~6 != 0))[:1]:
+        raise Infeasible(
+            f"loaded must be a sum of 2 (host) and 4 (remote pool), got {solution.loaded[r]} at request {r}"
+        )
+
+
+def verify(data: Offloading, solution: Offloaded) -> None:
+    """Check that what went and came was legal, no more and no less than needed, and that all times follow from it.
+
+    Raises
+    ------
+    Infeasible
+        Naming the rule, the value and the request or entry.
+    """
+    check_shapes(data, solution)
+    found = followed(data, solution)
+    if found.at[_WRONG] != _FINE:
+        raise Infeasible(
+            f"{RULES[int(found.at[_WRONG])]}: after {found.at[_STARTED]} starts, at entry {found.at[_EVICTED]} of "
+            f"{solution.evicted.size} evictions and {found.at[_FETCHED]} of {solution.fetched.size} fetches"
+        )
+    for name in ("start_s", "ready_s", "finish_s"):
+        claimed, true = getattr(solution, name), getattr(found, name)
+        for r in np.flatnonzero(~(claimed == true))[:1]:
+            raise Infeasible(f"{name} of request {r} must be {true[r]!r}, which the log leads to, got {claimed[r]!r}")
+
+
+def followed(data: Offloading, solution: Offloaded) -> Replay:
+    """The replay of a solution, whatever the layout of its arrays."""
+    return replay(data, Offloaded(*(np.ascontiguousarray(array) for array in solution)))
