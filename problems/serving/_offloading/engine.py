@@ -22,7 +22,7 @@ from problems.serving._eviction.books import announce, arrive, meet, use
 from problems.serving._eviction.data import prefill_seconds, unpack
 from problems.serving._offloading.data import LEVELS, Offloading
 from problems.serving._offloading.links import ask, load
-from problems.serving._offloading.state import Rules, State, enlist, open_state, settle
+from problems.serving._offloading.state import Evict, Load, Prefetch, Rules, State, enlist, open_state, settle
 from problems.serving._offloading.tiers import add, put_down
 from problems.serving._prefix.store import hold, length, match, release
 
@@ -95,7 +95,7 @@ def _serve(data: Offloading, state: State, r: int, found: Offloaded, rules: Rule
 
 
 @kernel
-def kv_offloading(instance: Offloading, evict: object, load_: object, prefetch: object, theta: np.ndarray) -> Offloaded:
+def kv_offloading(instance: Offloading, evict: Evict, load_: Load, prefetch: Prefetch, theta: np.ndarray) -> Offloaded:
     """Compute all prompts in order of arrival, with evictions, loads and fetches ahead as the rules say."""
     opened, data = open_state(instance), borrow(instance)
     state, rules, n = borrow(opened), Rules(evict, load_, prefetch, theta), len(instance.caching.arrival_s)
@@ -113,7 +113,7 @@ def kv_offloading(instance: Offloading, evict: object, load_: object, prefetch: 
         _pass(data, state, max(state.books.server[0].now_s, data.caching.arrival_s[r]), 0, rules)
         _serve(data, state, r, found, rules)
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    evicted, fetched = opened.count[0].evicted, opened.count[0].fetched
+    evicted, fetched = opened.counter[0].evicted, opened.counter[0].fetched
     return Offloaded(
         found.start_s,
         found.ready_s,

@@ -161,7 +161,7 @@ def most_wanted(data: Offloading, state: State, i: int, computing: int, rules: R
             value = value_of(data, state, i, wanted, link, rules)
             if value > best or (value == best and value > 0.0 and end < node):
                 best, node = value, end
-    for k in range(state.count[0].announced):
+    for k in range(state.counter[0].announced):
         s = state.session[k]
         r, made_s = state.announced[s].request, state.announced[s].made_s
         for h in range(caching.hint_start[r], caching.hint_start[r + 1]):
@@ -187,7 +187,7 @@ def fetch(data: Offloading, state: State, i: int, node: int, rules: Rules) -> No
     if blocks == 0:
         unpin(store, 0, tail)
         return
-    end, link, count = found.have + blocks, state.link[i], state.count[0]
+    end, link, count = found.have + blocks, state.link[i], state.counter[0]
     tail = add(data, state, 0, tail, state.chain[:end], rules)
     state.log.fetched[count.fetched] = i << 32 | state.chain[end - 1]
     state.log.fetched_s[count.fetched] = state.books.server[0].now_s

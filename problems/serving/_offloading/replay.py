@@ -88,7 +88,7 @@ def _hold(caching: Caching, now: Replay, node: int, change: int) -> None:
 
 @kernel
 def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, log: Offloaded) -> int:
-    """Put what tier i lacks of a path into it, at most ``most`` blocks in all, as the log makes room; its new length."""
+    """Put what tier i lacks of a path into it, up to ``most`` blocks, as the log makes room; its new length."""
     caching, have = data.caching, 0
     while have < len(path) and now.there[i, path[have]]:
         have += 1

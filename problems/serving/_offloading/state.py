@@ -16,6 +16,10 @@ from problems.serving._offloading.data import LEVELS, Offloading, capacities
 from problems.serving._offloading.views import Copy, Link, Request, Session
 from problems.serving._prefix.store import NOBODY, unpin
 
+Evict = Callable[[Block, Cache, Copy, np.ndarray], float]
+Load = Callable[[Request, Link, np.ndarray], float]
+Prefetch = Callable[[Session, Link, np.ndarray], float]
+
 PLACE = np.dtype(
     (
         np.record,
@@ -70,7 +74,7 @@ class State(NamedTuple):
     link: np.ndarray  # (LEVELS,) LINK, from each tier; none from the GPU's
     announced: np.ndarray  # (n,) ANNOUNCED, by session
     session: np.ndarray  # (n,) int32 sessions that are announced, in any order
-    count: np.ndarray  # (1,) COUNT
+    counter: np.ndarray  # (1,) COUNT
     chain: np.ndarray  # int64 nodes of the piece at hand, by depth
     log: Log
 
@@ -78,9 +82,9 @@ class State(NamedTuple):
 class Rules(NamedTuple):
     """A candidate's hooks."""
 
-    evict: Callable[[Block, Cache, Copy, np.ndarray], float]
-    load: Callable[[Request, Link, np.ndarray], float]
-    prefetch: Callable[[Session, Link, np.ndarray], float]
+    evict: Evict
+    load: Load
+    prefetch: Prefetch
     theta: np.ndarray
 
 
@@ -127,7 +131,7 @@ def take(data: Offloading, state: State, i: int, seconds: float) -> None:
 @inlined
 def enlist(data: Offloading, state: State, r: int) -> None:
     """Note what request r, which ends now, says of its session: of what it announces, if that is anything."""
-    caching, count = data.caching, state.count[0]
+    caching, count = data.caching, state.counter[0]
     session = caching.session[r]
     own, comes = state.announced[session], False
     for h in range(caching.hint_start[r], caching.hint_start[r + 1]):

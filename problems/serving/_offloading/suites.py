@@ -70,8 +70,8 @@ def draw_instance(scenario: Scenario, memory: Memory, traffic: Traffic, seed: in
     calls = scenario.draw(traffic.size, traffic.load * scenario.rate_per_s, 1.0, seed)
     rng = np.random.default_rng([seed, 7])
     prompts = prompts_of(calls, scenario.block_tokens, predictor(calls.kind, traffic.predictor), rng)
-    sizes = [round(traffic.capacity * blocks) for blocks in memory[:3]]
-    changed = Memory(*sizes, traffic.slowdown, traffic.pool * memory.pool_bytes_per_s)
+    gpu, host, remote = (round(traffic.capacity * blocks) for blocks in memory[:3])
+    changed = Memory(gpu, host, remote, traffic.slowdown, traffic.pool * memory.pool_bytes_per_s)
     return on_host(prompts, scenario.host, changed, block_tokens=scenario.block_tokens)
 
 

@@ -58,7 +58,7 @@ def _score(data: Offloading, state: State, i: int, slot: int, cache: Cache, rule
 @kernel
 def make_room(data: Offloading, state: State, i: int, blocks: int, rules: Rules) -> None:
     """Evict from tier i until so many more blocks fit, highest value first (ties: the node that came up first)."""
-    store, tier, count = state.books.store, state.books.tier[i], state.count[0]
+    store, tier, count = state.books.store, state.books.tier[i], state.counter[0]
     tier.needed = blocks - (store.cache[i].blocks - store.cache[i].used)
     if tier.needed <= 0:
         return
