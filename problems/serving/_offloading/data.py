@@ -78,6 +78,8 @@ def make_instance(
         for part in ("block_s", "group_s", "transfer_s"):
             if not 0.0 <= (seconds := getattr(tier, part)) < math.inf:
                 raise ValueError(f"{part} must be finite and not negative, got {seconds} in tier {name}")
+    if (entries := len(caching.path)) >= 2**28:
+        raise ValueError(f"paths must have fewer than {2**28} entries in all, got {entries}")
     data = Offloading(
         caching,
         below=np.array([tier.blocks for tier in tiers], dtype=np.int64),

@@ -33,9 +33,8 @@ class Offloaded(NamedTuple):
     start_s: np.ndarray  # (n,) float64, its turn comes: loading starts
     ready_s: np.ndarray  # (n,) float64, what is loaded is there: computing starts
     finish_s: np.ndarray  # (n,) float64, first token
-    loaded: np.ndarray  # (n,) int64, bit i: loaded from tier i
-    evicted: np.ndarray  # (evictions,) int64 in their order, tier << 32 | node
-    evicted_s: np.ndarray  # (evictions,) float64
+    loaded: np.ndarray  # (loads,) int64 in their order, request << 2 | tier
+    evicted: np.ndarray  # (evictions,) int64 in their order, cause << 34 | tier << 32 | node: request, or n + piece
     fetched: np.ndarray  # (pieces,) int64 in their order, tier << 32 | last node of the piece
     fetched_s: np.ndarray  # (pieces,) float64, start of the transfer
 
@@ -77,19 +76,19 @@ def _serve(data: Offloading, state: State, r: int, found: Offloaded, rules: Rule
     hits = length(store, tail)
     hold(store, 0, tail, server.now_s)
     loaded = load(data, state, r, path, hits, rules)
-    tail = add(data, state, 0, tail, path, rules)
+    tail = add(data, state, 0, tail, path, r, rules)
     held = length(store, tail)
     use(caching, books, r, loaded.blocks, held)
     for node in path[:held]:
         state.place[node].ahead = 0
-    found.loaded[r], found.ready_s[r] = loaded.links, loaded.ready_s
+    found.ready_s[r] = loaded.ready_s
     found.finish_s[r] = loaded.ready_s + prefill_seconds(caching, unpack(caching), r, loaded.blocks)
     ask(data, state, 1, rules)
     _pass(data, state, found.finish_s[r], 1, rules)
     release(store, 0, tail, server.now_s)
     announce(caching, books, r, server.now_s)
     enlist(data, state, r)
-    put_down(data, state, path[:held], rules)
+    put_down(data, state, path[:held], r, rules)
     if server.arrived == server.started:
         ask(data, state, 0, rules)
 
@@ -99,28 +98,19 @@ def kv_offloading(instance: Offloading, evict: Evict, load_: Load, prefetch: Pre
     """Compute all prompts in order of arrival, with evictions, loads and fetches ahead as the rules say."""
     opened, data = open_state(instance), borrow(instance)
     state, rules, n = borrow(opened), Rules(evict, load_, prefetch, theta), len(instance.caching.arrival_s)
-    found = Offloaded(
-        np.empty(n),
-        np.empty(n),
-        np.empty(n),
-        np.empty(n, np.int64),
-        opened.log.evicted,
-        opened.log.evicted_s,
-        opened.log.fetched,
-        opened.log.fetched_s,
-    )
+    log = opened.log
+    found = Offloaded(np.empty(n), np.empty(n), np.empty(n), log.loaded, log.evicted, log.fetched, log.fetched_s)
     for r in range(n):
         _pass(data, state, max(state.books.server[0].now_s, data.caching.arrival_s[r]), 0, rules)
         _serve(data, state, r, found, rules)
     # Of what was opened, not of the borrowed view: this keeps the owner alive until here.
-    evicted, fetched = opened.counter[0].evicted, opened.counter[0].fetched
+    loads, evictions, pieces = opened.counter[0].loaded, opened.counter[0].evicted, opened.counter[0].fetched
     return Offloaded(
         found.start_s,
         found.ready_s,
         found.finish_s,
-        found.loaded,
-        opened.log.evicted[:evicted].copy(),
-        opened.log.evicted_s[:evicted].copy(),
-        opened.log.fetched[:fetched].copy(),
-        opened.log.fetched_s[:fetched].copy(),
+        log.loaded[:loads].copy(),
+        log.evicted[:evictions].copy(),
+        log.fetched[:pieces].copy(),
+        log.fetched_s[:pieces].copy(),
     )

@@ -20,13 +20,17 @@ def permute(data: Offloading, solution: Offloaded, rng: np.random.Generator) -> 
 
 def decided(solution: Offloaded, until: float) -> Sequence[np.ndarray]:
     """Starts up to a time and what was loaded for them, and what was evicted and fetched by then."""
-    started = solution.start_s <= until
-    gone, came = solution.evicted_s <= until, solution.fetched_s <= until
+    n = len(solution.start_s)
+    cause, tier = solution.evicted >> 34, solution.evicted >> 32 & 3
+    of_prompt, piece = np.minimum(cause, n - 1), np.maximum(cause - n, 0)
+    # the GPU makes room for a prompt at its start, the tiers below at its end
+    by_prompt_s = np.where(tier == 0, solution.start_s[of_prompt], solution.finish_s[of_prompt])
+    evicted_s = np.where(cause < n, by_prompt_s, np.append(solution.fetched_s, np.inf)[piece])
+    started, came = solution.start_s <= until, solution.fetched_s <= until
     return [
         np.where(started, solution.start_s, np.inf),
-        np.where(started, solution.loaded, -1),
-        solution.evicted[gone],
-        solution.evicted_s[gone],
+        solution.loaded[started[solution.loaded >> 2]],
+        solution.evicted[evicted_s <= until],
         solution.fetched[came],
         solution.fetched_s[came],
     ]

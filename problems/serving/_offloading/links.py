@@ -59,7 +59,6 @@ class Loaded(NamedTuple):
 
     blocks: int
     ready_s: float
-    links: int  # bit i: link i loads for it
 
 
 @inlined
@@ -71,7 +70,7 @@ def load(data: Offloading, state: State, r: int, path: np.ndarray, hits: int, ru
         # a piece on its way is hit once it has come
         if head != NONE and state.place[head].depth <= hits and path[state.place[head].depth - 1] == head:
             ready_s = max(ready_s, state.link[i].free_s)
-    have, links, most = hits, 0, hits + room(store, 0)
+    have, most, count = hits, hits + room(store, 0), state.counter[0]
     for i in range(1, LEVELS):
         extent = min(length(store, match(store, i, path)), most)
         if extent <= have:
@@ -84,8 +83,9 @@ def load(data: Offloading, state: State, r: int, path: np.ndarray, hits: int, ru
             take(data, state, i, transfer_seconds(data, i, extent - have))
             ready_s = max(ready_s, state.link[i].free_s)
             have = extent
-            links |= 1 << i
-    return Loaded(have, ready_s, links)
+            state.log.loaded[count.loaded] = r << 2 | i
+            count.loaded += 1
+    return Loaded(have, ready_s)
 
 
 class Reach(NamedTuple):
@@ -188,7 +188,7 @@ def fetch(data: Offloading, state: State, i: int, node: int, rules: Rules) -> No
         unpin(store, 0, tail)
         return
     end, link, count = found.have + blocks, state.link[i], state.counter[0]
-    tail = add(data, state, 0, tail, state.chain[:end], rules)
+    tail = add(data, state, 0, tail, state.chain[:end], len(data.caching.arrival_s) + count.fetched, rules)
     state.log.fetched[count.fetched] = i << 32 | state.chain[end - 1]
     state.log.fetched_s[count.fetched] = state.books.server[0].now_s
     count.fetched += 1

@@ -27,7 +27,7 @@ RULES = {
     _LINK: "a link is asked only at the start or end of a prompt, at arrivals and ends of transfers, while it is idle",
     _UNWANTED: "what is fetched is wanted by no request that waits or is announced",
     _AGAIN: "what is fetched was fetched before, and no request has used it since",
-    _LOAD: "a load from a tier that has nothing of the prompt beyond what is on the GPU",
+    _LOAD: "a load from a tier that has nothing of the prompt beyond what is on the GPU, or of no prompt",
 }
 
 
@@ -44,7 +44,7 @@ class Replay(NamedTuple):
     head: np.ndarray  # (LEVELS,) int64 first node of that
     last: np.ndarray  # (n,) int64 by session, the request that ended last, or -1
     clock: np.ndarray  # (1,) float64
-    at: np.ndarray  # (5,) int64: entries of evicted and fetched so far; what is wrong; arrived; started
+    at: np.ndarray  # (6,) int64: entries of loaded, evicted and fetched so far; what is wrong; arrived; started
     start_s: np.ndarray  # (n,) float64
     ready_s: np.ndarray  # (n,) float64
     finish_s: np.ndarray  # (n,) float64
@@ -52,7 +52,8 @@ class Replay(NamedTuple):
     moved: np.ndarray  # (LEVELS,) int64 blocks: fetched ahead (0), loaded from each tier
 
 
-_EVICTED, _FETCHED, _WRONG, _ARRIVED, _STARTED = range(5)
+_LOADED, _EVICTED, _FETCHED, _WRONG, _ARRIVED, _STARTED = range(6)
+_LOGS = ("loads", "evictions", "fetches")
 
 
 @kernel
@@ -69,7 +70,7 @@ def _open(data: Offloading) -> Replay:
         np.full(LEVELS, -1),
         np.full(n, -1),
         np.zeros(1),
-        np.zeros(5, np.int64),
+        np.zeros(6, np.int64),
         np.zeros(n),
         np.zeros(n),
         np.zeros(n),
@@ -87,7 +88,7 @@ def _hold(caching: Caching, now: Replay, node: int, change: int) -> None:
 
 
 @kernel
-def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, log: Offloaded) -> int:
+def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, cause: int, log: Offloaded) -> int:
     """Put what tier i lacks of a path into it, up to ``most`` blocks, as the log makes room; its new length."""
     caching, have = data.caching, 0
     while have < len(path) and now.there[i, path[have]]:
@@ -96,7 +97,7 @@ def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, log
     size = caching.limit[BLOCKS] if i == 0 else data.below[i - 1]
     for _ in range(now.used[i] + added - size):
         k = now.at[_EVICTED]
-        if k == len(log.evicted) or log.evicted[k] >> 32 != i or log.evicted_s[k] != now.clock[0]:
+        if k == len(log.evicted) or log.evicted[k] >> 32 != (cause << 2 | i):
             now.at[_WRONG] = _TOO_FEW
             return have
         node = log.evicted[k] & 0xFFFFFFFF
@@ -189,7 +190,7 @@ def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> 
         return
     for k in range(have):
         now.held[path[k]] += 1
-    end = _put(data, now, 0, path, _room(data, now, 0, path), log)
+    end = _put(data, now, 0, path, _room(data, now, 0, path), len(caching.arrival_s) + now.at[_FETCHED] - 1, log)
     if now.at[_WRONG] != _FINE or end < depth:
         now.at[_WRONG] = max(now.at[_WRONG], _TOO_FEW)
         return
@@ -256,7 +257,9 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
         extent = have
         while extent < min(len(path), most) and now.there[i, path[extent]]:
             extent += 1
-        if log.loaded[r] >> i & 1:
+        k = now.at[_LOADED]
+        if k < len(log.loaded) and log.loaded[k] == (r << 2 | i):
+            now.at[_LOADED] += 1
             if extent == have:
                 now.at[_WRONG] = _LOAD
                 return
@@ -264,7 +267,7 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
             ready_s = max(ready_s, now.free_s[i])
             now.moved[i] += extent - have
             have = extent
-    held = _put(data, now, 0, path, most, log)
+    held = _put(data, now, 0, path, most, r, log)
     for k in range(held):
         now.held[path[k]] += 1 if k >= hits else 0
         now.ahead[path[k]] = False
@@ -278,7 +281,7 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
     now.last[caching.session[r]] = r
     for i in range(1, LEVELS):
         if now.at[_WRONG] == _FINE:
-            _put(data, now, i, path[:held], _room(data, now, i, path), log)
+            _put(data, now, i, path[:held], _room(data, now, i, path), r, log)
     if now.at[_WRONG] == _FINE and now.at[_ARRIVED] == r + 1:
         _ask(data, now, log)
 
@@ -295,22 +298,20 @@ def replay(data: Offloading, log: Offloaded) -> Replay:
         now.at[_WRONG] = _LINK
     if now.at[_WRONG] == _FINE and now.at[_EVICTED] < len(log.evicted):
         now.at[_WRONG] = _OTHER
+    if now.at[_WRONG] == _FINE and now.at[_LOADED] < len(log.loaded):
+        now.at[_WRONG] = _LOAD
     return now
 
 
 def check_shapes(data: Offloading, solution: Offloaded) -> None:
     """Raise Infeasible where an array of a solution has another shape or type than it must have."""
     n = len(data.caching.arrival_s)
-    sizes = {"evicted": solution.evicted.size, "fetched": solution.fetched.size}
+    sizes = {name: getattr(solution, name).size for name in ("loaded", "evicted", "fetched")}
     for name in Offloaded._fields:
         array, size = getattr(solution, name), sizes.get(name.removesuffix("_s"), n)
         dtype = np.dtype(np.float64 if name.endswith("_s") else np.int64)
         if array.shape != (size,) or array.dtype != dtype:
             raise Infeasible(f"{name} must be {(size,)} {dtype}, got {array.shape} {array.dtype}")
-    for r in np.flatnonzero((solution.loaded < 0) | (solution.loaded & ~6 != 0))[:1]:
-        raise Infeasible(
-            f"loaded must be a sum of 2 (host) and 4 (remote pool), got {solution.loaded[r]} at request {r}"
-        )
 
 
 def verify(data: Offloading, solution: Offloaded) -> None:
@@ -324,9 +325,11 @@ def verify(data: Offloading, solution: Offloaded) -> None:
     check_shapes(data, solution)
     found = followed(data, solution)
     if found.at[_WRONG] != _FINE:
+        entries = (
+            f"{found.at[k]} of {len(log)} {what}" for k, log, what in zip(range(3), solution[3:6], _LOGS, strict=True)
+        )
         raise Infeasible(
-            f"{RULES[int(found.at[_WRONG])]}: after {found.at[_STARTED]} starts, at entry {found.at[_EVICTED]} of "
-            f"{solution.evicted.size} evictions and {found.at[_FETCHED]} of {solution.fetched.size} fetches"
+            f"{RULES[int(found.at[_WRONG])]}: after {found.at[_STARTED]} starts, at entry {', '.join(entries)}"
         )
     for name in ("start_s", "ready_s", "finish_s"):
         claimed, true = getattr(solution, name), getattr(found, name)

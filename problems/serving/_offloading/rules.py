@@ -109,6 +109,15 @@ _LMCACHE = (
 )
 
 BASELINES = (
+    # first one that does all there is to do: contract tests damage its solutions
+    _rule(
+        "saga_prefetch",
+        "SAGA's eviction, KVFlow's fetches if due soon",
+        SAGA,
+        workflow_aware,
+        load_if_faster,
+        due_before_evicted,
+    ),
     _rule("recompute", "LRU, lower tiers not used", SGLANG, least_recently_used, never_load, no_prefetch),
     _rule("hicache", "LRU, loads when the turn comes", SGLANG, least_recently_used, always_load, no_prefetch),
     _rule("mooncake", "LRU, loads if that is faster", _MOONCAKE, least_recently_used, load_if_faster, no_prefetch),
@@ -124,12 +133,4 @@ BASELINES = (
     _rule("continuum", "Continuum: time to live that pays", CONTINUUM, continuum, load_if_faster, no_prefetch),
     _rule("kvflow", "KVFlow: farthest use goes, next is fetched", KVFLOW, steps_to_execution, always_load, soonest_due),
     _rule("saga", "SAGA: LRU and predicted reuse, loads if faster", SAGA, workflow_aware, load_if_faster, no_prefetch),
-    _rule(
-        "saga_prefetch",
-        "SAGA's eviction, KVFlow's fetches if due soon",
-        SAGA,
-        workflow_aware,
-        load_if_faster,
-        due_before_evicted,
-    ),
 )

@@ -54,14 +54,16 @@ ANNOUNCED = np.dtype(
     )
 )
 
-COUNT = np.dtype((np.record, [("announced", np.int64), ("evicted", np.int64), ("fetched", np.int64)]))
+COUNT = np.dtype(
+    (np.record, [("announced", np.int64), ("loaded", np.int64), ("evicted", np.int64), ("fetched", np.int64)])
+)
 
 
 class Log(NamedTuple):
     """Decisions in their order."""
 
-    evicted: np.ndarray  # int64 tier << 32 | node
-    evicted_s: np.ndarray  # float64
+    loaded: np.ndarray  # int64 request << 2 | tier
+    evicted: np.ndarray  # int64 cause << 34 | tier << 32 | node
     fetched: np.ndarray  # int64 tier << 32 | last node of a piece
     fetched_s: np.ndarray  # float64
 
@@ -104,7 +106,9 @@ def open_state(data: Offloading) -> State:
     for s in range(n):
         announced[s].place = NONE
     # a block comes into each tier at most once per use, and once more per use into the GPU's, ahead of it
-    log = Log(np.empty(4 * entries, np.int64), np.empty(4 * entries), np.empty(entries, np.int64), np.empty(entries))
+    log = Log(
+        np.empty(2 * n, np.int64), np.empty(4 * entries, np.int64), np.empty(entries, np.int64), np.empty(entries)
+    )
     books = open_books(caching, capacities(data))
     chain = np.empty(deepest, np.int64)
     return State(books, place, link, announced, np.empty(n, np.int32), np.zeros(1, COUNT), chain, log)

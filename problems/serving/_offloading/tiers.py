@@ -56,20 +56,19 @@ def _score(data: Offloading, state: State, i: int, slot: int, cache: Cache, rule
 
 
 @kernel
-def make_room(data: Offloading, state: State, i: int, blocks: int, rules: Rules) -> None:
+def make_room(data: Offloading, state: State, i: int, blocks: int, cause: int, rules: Rules) -> None:
     """Evict from tier i until so many more blocks fit, highest value first (ties: the node that came up first)."""
     store, tier, count = state.books.store, state.books.tier[i], state.counter[0]
     tier.needed = blocks - (store.cache[i].blocks - store.cache[i].used)
     if tier.needed <= 0:
         return
-    cache, now_s = describe_cache(data.caching, state.books, i), state.books.server[0].now_s
+    cache = describe_cache(data.caching, state.books, i)
     for k in range(store.cache[i].first, store.cache[i].first + store.cache[i].leaves):
         _score(data, state, i, store.heap[k], cache, rules)
     heapify(store, i)
     while tier.needed > 0:
         node = store.block[lowest(store, i)].node
-        state.log.evicted[count.evicted] = i << 32 | node
-        state.log.evicted_s[count.evicted] = now_s
+        state.log.evicted[count.evicted] = cause << 34 | i << 32 | node
         count.evicted += 1
         state.place[node].tiers &= ~(1 << i)
         parent = evict_lowest(state.books, i)
@@ -79,25 +78,25 @@ def make_room(data: Offloading, state: State, i: int, blocks: int, rules: Rules)
 
 
 @kernel
-def add(data: Offloading, state: State, i: int, tail: int, path: np.ndarray, rules: Rules) -> int:
+def add(data: Offloading, state: State, i: int, tail: int, path: np.ndarray, cause: int, rules: Rules) -> int:
     """Put what of a path lies behind a held prefix of it into tier i, as far as it can fit; the new last block, held.
 
     Of path only what lies behind that prefix is read.
     """
     store, have = state.books.store, length(state.books.store, tail)
     most = min(len(path), have + room(store, i))
-    make_room(data, state, i, most - have, rules)
+    make_room(data, state, i, most - have, cause, rules)
     for k in range(have, most):
         state.place[path[k]].tiers |= 1 << i
     return extend(store, i, tail, path[:most], state.books.server[0].now_s)
 
 
 @inlined
-def put_down(data: Offloading, state: State, path: np.ndarray, rules: Rules) -> None:
-    """Write a path that was just computed through to the tiers below the GPU; what they have of it is used."""
+def put_down(data: Offloading, state: State, path: np.ndarray, r: int, rules: Rules) -> None:
+    """Write the path of request r, which ends, through to the tiers below the GPU; what they have of it is used."""
     store, now_s = state.books.store, state.books.server[0].now_s
     for i in range(1, LEVELS):
         tail = match(store, i, path)
         hold(store, i, tail, now_s)
-        tail = add(data, state, i, tail, path, rules)
+        tail = add(data, state, i, tail, path, r, rules)
         release(store, i, tail, now_s)

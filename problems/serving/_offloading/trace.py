@@ -18,7 +18,7 @@ _TIERS = ("GPU", "host", "pool")
 def explain(data: Offloading, solution: Any) -> str:
     """What was computed though seen before, what came over links, evictions by tier, and the longest wait."""
     found, caching = measure(data, solution), data.caching
-    gone = np.bincount(solution.evicted >> 32, minlength=len(_TIERS))
+    gone = np.bincount(solution.evicted >> 32 & 3, minlength=len(_TIERS))
     by_tier = ", ".join(f"{count} {name}" for name, count in zip(_TIERS, gone, strict=True))
     ttft_s = solution.finish_s - caching.arrival_s
     worst = int(np.argmax(ttft_s))
@@ -37,7 +37,7 @@ def narrate(data: Offloading, solution: Any) -> Sequence[str]:
     cached, size = followed(data, solution).cached, int(data.caching.limit[BLOCK_TOKENS])
     told = []
     for r, start_s in enumerate(solution.start_s):
-        loads = [name for i, name in enumerate(_TIERS) if i and solution.loaded[r] >> i & 1]
+        loads = [_TIERS[entry & 3] for entry in solution.loaded[solution.loaded >> 2 == r]]
         from_where = f", partly from {' and '.join(loads)}" if loads else ""
         tokens, kind = data.caching.prompt_tokens[r], KINDS[data.caching.kind[r]]
         told.append((start_s, f"request {r} ({kind}) has {cached[r] * size} of {tokens} tokens{from_where}"))

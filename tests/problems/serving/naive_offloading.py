@@ -41,9 +41,8 @@ class NaiveHierarchy(NaiveServer):
         self.running: list[int] = []  # path that is held for the request that runs
         self.started = -1
         n = len(data.caching.arrival_s)
-        self.ready_s, self.loaded = [0.0] * n, [0] * n
+        self.ready_s, self.loaded = [0.0] * n, list[int]()
         self.evicted: list[int] = []
-        self.evicted_s: list[float] = []
         self.fetched: list[int] = []
         self.fetched_s: list[float] = []
         self.events = [float(at_s) for at_s in data.caching.arrival_s]
@@ -109,7 +108,7 @@ class NaiveHierarchy(NaiveServer):
     def held(self) -> set[int]:
         return {*self.running, *(node for path in self.moving.values() for node in path)}
 
-    def add(self, i: int, path: list[int], held: set[int]) -> int:
+    def add(self, i: int, path: list[int], held: set[int], cause: int) -> int:
         """Put what fits of a path into a tier, beside what is held."""
         have, held = self.prefix(i, path), held | set(path[: self.prefix(i, path)])
         end = min(len(path), have + self.size_of[i] - len(held))
@@ -123,8 +122,7 @@ class NaiveHierarchy(NaiveServer):
             idle_s = self.now_s - self.tiers[i][node].used_s
             self.turnovers[i] += max(0.01, 1.0 / self.gone[i]) * (idle_s - self.turnovers[i])
             del self.tiers[i][node], values[node]
-            self.evicted.append(i << 32 | node)
-            self.evicted_s.append(self.now_s)
+            self.evicted.append(cause << 34 | i << 32 | node)
             needed -= 1
             parent = int(self.data.parent[node])
             if needed and parent in self.loose(i, held):
@@ -165,8 +163,8 @@ class NaiveHierarchy(NaiveServer):
             if extent > have and self.load(self.request(i, r, have, extent), self.link(i, True)) > 0.0:
                 self.take(i, self.move_s(i, extent - have))
                 ready_s, have = max(ready_s, self.free_s[i]), extent
-                self.loaded[r] |= 1 << i
-        end = self.add(0, path, self.held() | set(path[:hits]))
+                self.loaded.append(r << 2 | i)
+        end = self.add(0, path, self.held() | set(path[:hits]), r)
         self.running = path[:end]
         for k, node in enumerate(self.running):
             self.tiers[0][node].users.append(r)
@@ -199,7 +197,7 @@ class NaiveHierarchy(NaiveServer):
         self.announce(r, int(self.data.session[r]))
         self.said[int(self.data.session[r])] = (r, self.now_s)
         for i in (1, 2):
-            end = self.add(i, path, set())
+            end = self.add(i, path, set(), r)
             for node in path[:end]:
                 self.tiers[i][node].used_s = self.now_s
                 self.tiers[i][node].users.append(r)
@@ -252,7 +250,7 @@ class NaiveHierarchy(NaiveServer):
         if blocks == 0:
             return
         piece = path[: have + blocks]
-        self.add(0, piece, self.held())
+        self.add(0, piece, self.held(), len(self.ready_s) + len(self.fetched))
         self.moving[i], self.first[i] = piece, piece[have]
         self.ahead |= set(piece[have:])
         self.fetched.append(i << 32 | piece[-1])
