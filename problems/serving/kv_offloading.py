@@ -30,10 +30,10 @@ from problems.serving._offloading.engine import Offloaded, kv_offloading
 from problems.serving._offloading.hidden import HIDDEN
 from problems.serving._offloading.metrics import RAW_UNITS, lower_bounds, measure
 from problems.serving._offloading.reader import FORMAT, read
-from problems.serving._offloading.replay import verify
 from problems.serving._offloading.rules import BASELINES
 from problems.serving._offloading.suites import SPLITS, probes, suite
 from problems.serving._offloading.trace import explain, narrate
+from problems.serving._offloading.verify import verify
 from problems.serving._offloading.views import Copy, Link, Request, Session
 from problems.serving._server.objectives import DECISION_TIME, MEAN_TTFT
 

@@ -162,8 +162,9 @@ def most_wanted(data: Offloading, state: State, i: int, computing: int, rules: R
             if value > best or (value == best and value > 0.0 and end < node):
                 best, node = value, end
     for k in range(state.counter[0].announced):
-        s = state.session[k]
-        r, made_s = state.announced[s].request, state.announced[s].made_s
+        # of the types of requests that wait, or numba would compile what it calls for both
+        s = np.int64(state.session[k])
+        r, made_s = np.int64(state.announced[s].request), state.announced[s].made_s
         for h in range(caching.hint_start[r], caching.hint_start[r + 1]):
             if caching.hint_s[h] < NEVER_S:
                 end, notice_s = caching.hint_node[h], caching.hint_s[h]

@@ -8,7 +8,7 @@ from problems.serving._eviction.data import BLOCK_TOKENS
 from problems.serving._eviction.replay import UNITS, bounds, metrics
 from problems.serving._offloading.data import Offloading
 from problems.serving._offloading.engine import Offloaded
-from problems.serving._offloading.replay import followed
+from problems.serving._offloading.verify import followed
 
 RAW_UNITS = {
     **UNITS,

@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from problems._jit import kernel
-from problems.problem import Infeasible
 from problems.serving._eviction.data import BLOCKS, NEVER_S, Caching, prefill_seconds, unpack
 from problems.serving._offloading.data import LEVELS, PIECE_BLOCKS, Offloading, transfer_seconds
 from problems.serving._offloading.engine import Offloaded
 
-# What a replay finds wrong
-_FINE, _TOO_FEW, _OTHER, _HELD, _CONTINUED, _NOTHING, _LINK, _UNWANTED, _AGAIN, _LOAD = range(10)
+# What is wrong
+FINE, _TOO_FEW, _OTHER, _HELD, _CONTINUED, _NOTHING, _LINK, _UNWANTED, _AGAIN, _LOAD = range(10)
 RULES = {
     _TOO_FEW: "evictions end before there is room",
     _OTHER: "an eviction that nothing needs then, or of what is not in that tier",
@@ -52,8 +51,7 @@ class Replay(NamedTuple):
     moved: np.ndarray  # (LEVELS,) int64 blocks: fetched ahead (0), loaded from each tier
 
 
-_LOADED, _EVICTED, _FETCHED, _WRONG, _ARRIVED, _STARTED = range(6)
-_LOGS = ("loads", "evictions", "fetches")
+_LOADED, _EVICTED, _FETCHED, WRONG, _ARRIVED, STARTED = range(6)
 
 
 @kernel
@@ -98,16 +96,16 @@ def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, cau
     for _ in range(now.used[i] + added - size):
         k = now.at[_EVICTED]
         if k == len(log.evicted) or log.evicted[k] >> 32 != (cause << 2 | i):
-            now.at[_WRONG] = _TOO_FEW
+            now.at[WRONG] = _TOO_FEW
             return have
         node = log.evicted[k] & 0xFFFFFFFF
         if node >= len(caching.parent) or not now.there[i, node]:
-            now.at[_WRONG] = _OTHER
+            now.at[WRONG] = _OTHER
         elif (now.held[node] > 0) if i == 0 else (path[:have] == node).any():
-            now.at[_WRONG] = _HELD
+            now.at[WRONG] = _HELD
         elif now.continued[i, node] > 0:
-            now.at[_WRONG] = _CONTINUED
-        if now.at[_WRONG] != _FINE:
+            now.at[WRONG] = _CONTINUED
+        if now.at[WRONG] != FINE:
             return have
         now.there[i, node] = False
         now.used[i] -= 1
@@ -147,7 +145,7 @@ def _catch_up(data: Offloading, now: Replay) -> None:
 @kernel
 def _wanted(caching: Caching, now: Replay, node: int) -> bool:
     """Whether a request that waits, or one that a session announced when it ended last, has a node in its path."""
-    for r in range(now.at[_STARTED], now.at[_ARRIVED]):
+    for r in range(now.at[STARTED], now.at[_ARRIVED]):
         if (caching.path[caching.path_start[r] : caching.path_start[r + 1]] == node).any():
             return True
     for r in now.last:
@@ -180,19 +178,19 @@ def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> 
         or not now.there[i, node]
         or now.there[1:i, path[min(have, depth - 1)]].any()
     ):
-        now.at[_WRONG] = _NOTHING
+        now.at[WRONG] = _NOTHING
         return
     if now.ahead[path[have]]:
-        now.at[_WRONG] = _AGAIN
+        now.at[WRONG] = _AGAIN
         return
     if not _wanted(caching, now, node):
-        now.at[_WRONG] = _UNWANTED
+        now.at[WRONG] = _UNWANTED
         return
     for k in range(have):
         now.held[path[k]] += 1
     end = _put(data, now, 0, path, _room(data, now, 0, path), len(caching.arrival_s) + now.at[_FETCHED] - 1, log)
-    if now.at[_WRONG] != _FINE or end < depth:
-        now.at[_WRONG] = max(now.at[_WRONG], _TOO_FEW)
+    if now.at[WRONG] != FINE or end < depth:
+        now.at[WRONG] = max(now.at[WRONG], _TOO_FEW)
         return
     for k in range(have, depth):
         now.held[path[k]] += 1
@@ -213,10 +211,10 @@ def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
             node = log.fetched[k] & 0xFFFFFFFF
             now.at[_FETCHED] += 1
             if node >= len(data.caching.parent):
-                now.at[_WRONG] = _NOTHING
+                now.at[WRONG] = _NOTHING
             else:
                 _fetch(data, now, i, node, log)
-            if now.at[_WRONG] != _FINE:
+            if now.at[WRONG] != FINE:
                 now.at[_FETCHED] = k
                 return
 
@@ -225,7 +223,7 @@ def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
 def _pass(data: Offloading, now: Replay, until_s: float, log: Offloaded) -> None:
     """Go through all instants before a time."""
     arrival_s = data.caching.arrival_s
-    while now.at[_WRONG] == _FINE:
+    while now.at[WRONG] == FINE:
         next_s = until_s
         if now.at[_ARRIVED] < len(arrival_s):
             next_s = min(next_s, arrival_s[now.at[_ARRIVED]])
@@ -244,7 +242,7 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
     """Load, compute and write through what request r lacks."""
     caching, clock = data.caching, now.clock
     path = caching.path[caching.path_start[r] : caching.path_start[r + 1]]
-    now.at[_STARTED], now.start_s[r] = r + 1, clock[0]
+    now.at[STARTED], now.start_s[r] = r + 1, clock[0]
     hits, ready_s = 0, clock[0]
     while hits < len(path) and now.there[0, path[hits]]:
         now.held[path[hits]] += 1
@@ -261,7 +259,7 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
         if k < len(log.loaded) and log.loaded[k] == (r << 2 | i):
             now.at[_LOADED] += 1
             if extent == have:
-                now.at[_WRONG] = _LOAD
+                now.at[WRONG] = _LOAD
                 return
             now.free_s[i] = max(now.free_s[i], clock[0]) + transfer_seconds(data, i, extent - have)
             ready_s = max(ready_s, now.free_s[i])
@@ -273,16 +271,16 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
         now.ahead[path[k]] = False
     now.cached[r], now.ready_s[r] = have, ready_s
     now.finish_s[r] = ready_s + prefill_seconds(caching, unpack(caching), r, have)
-    if now.at[_WRONG] == _FINE:
+    if now.at[WRONG] == FINE:
         _ask(data, now, log)
         _pass(data, now, now.finish_s[r], log)
     for k in range(held):
         now.held[path[k]] -= 1
     now.last[caching.session[r]] = r
     for i in range(1, LEVELS):
-        if now.at[_WRONG] == _FINE:
+        if now.at[WRONG] == FINE:
             _put(data, now, i, path[:held], _room(data, now, i, path), r, log)
-    if now.at[_WRONG] == _FINE and now.at[_ARRIVED] == r + 1:
+    if now.at[WRONG] == FINE and now.at[_ARRIVED] == r + 1:
         _ask(data, now, log)
 
 
@@ -292,51 +290,12 @@ def replay(data: Offloading, log: Offloaded) -> Replay:
     now = _open(data)
     for r in range(len(data.caching.arrival_s)):
         _pass(data, now, max(now.clock[0], data.caching.arrival_s[r]), log)
-        if now.at[_WRONG] == _FINE:
+        if now.at[WRONG] == FINE:
             _serve(data, now, r, log)
-    if now.at[_WRONG] == _FINE and now.at[_FETCHED] < len(log.fetched):
-        now.at[_WRONG] = _LINK
-    if now.at[_WRONG] == _FINE and now.at[_EVICTED] < len(log.evicted):
-        now.at[_WRONG] = _OTHER
-    if now.at[_WRONG] == _FINE and now.at[_LOADED] < len(log.loaded):
-        now.at[_WRONG] = _LOAD
+    if now.at[WRONG] == FINE and now.at[_FETCHED] < len(log.fetched):
+        now.at[WRONG] = _LINK
+    if now.at[WRONG] == FINE and now.at[_EVICTED] < len(log.evicted):
+        now.at[WRONG] = _OTHER
+    if now.at[WRONG] == FINE and now.at[_LOADED] < len(log.loaded):
+        now.at[WRONG] = _LOAD
     return now
-
-
-def check_shapes(data: Offloading, solution: Offloaded) -> None:
-    """Raise Infeasible where an array of a solution has another shape or type than it must have."""
-    n = len(data.caching.arrival_s)
-    sizes = {name: getattr(solution, name).size for name in ("loaded", "evicted", "fetched")}
-    for name in Offloaded._fields:
-        array, size = getattr(solution, name), sizes.get(name.removesuffix("_s"), n)
-        dtype = np.dtype(np.float64 if name.endswith("_s") else np.int64)
-        if array.shape != (size,) or array.dtype != dtype:
-            raise Infeasible(f"{name} must be {(size,)} {dtype}, got {array.shape} {array.dtype}")
-
-
-def verify(data: Offloading, solution: Offloaded) -> None:
-    """Check that what went and came was legal, no more and no less than needed, and that all times follow from it.
-
-    Raises
-    ------
-    Infeasible
-        Naming the rule, the value and the request or entry.
-    """
-    check_shapes(data, solution)
-    found = followed(data, solution)
-    if found.at[_WRONG] != _FINE:
-        entries = (
-            f"{found.at[k]} of {len(log)} {what}" for k, log, what in zip(range(3), solution[3:6], _LOGS, strict=True)
-        )
-        raise Infeasible(
-            f"{RULES[int(found.at[_WRONG])]}: after {found.at[_STARTED]} starts, at entry {', '.join(entries)}"
-        )
-    for name in ("start_s", "ready_s", "finish_s"):
-        claimed, true = getattr(solution, name), getattr(found, name)
-        for r in np.flatnonzero(~(claimed == true))[:1]:
-            raise Infeasible(f"{name} of request {r} must be {true[r]!r}, which the log leads to, got {claimed[r]!r}")
-
-
-def followed(data: Offloading, solution: Offloaded) -> Replay:
-    """The replay of a solution, whatever the layout of its arrays."""
-    return replay(data, Offloaded(*(np.ascontiguousarray(array) for array in solution)))

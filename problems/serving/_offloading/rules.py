@@ -82,9 +82,11 @@ def queue_first(session: Session, link: Link) -> float:
 
 
 def soonest_due(session: Session, link: Link) -> float:
-    """Fetch for who waits, then for who is predicted to come next."""
+    """Fetch for who waits, then for who is predicted to come next, before what is fetched would be evicted again."""
     if session.place > 0.0:
         return 2.0 + 1.0 / session.place
+    if session.due > link.turnover:
+        return 0.0
     return 1.0 / (1.0 + abs(session.due))
 
 

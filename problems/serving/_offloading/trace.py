@@ -10,7 +10,7 @@ import numpy as np
 from problems.serving._eviction.data import BLOCK_TOKENS, KINDS
 from problems.serving._offloading.data import Offloading
 from problems.serving._offloading.metrics import lower_bounds, measure
-from problems.serving._offloading.replay import followed
+from problems.serving._offloading.verify import followed
 
 _TIERS = ("GPU", "host", "pool")
 

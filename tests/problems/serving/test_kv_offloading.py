@@ -15,7 +15,7 @@ from problems.serving import prefix_eviction
 from problems.serving._eviction.views import Block, Cache
 from problems.serving._offloading.data import Tier, make_instance
 from problems.serving._offloading.engine import Offloaded
-from problems.serving._offloading.replay import followed
+from problems.serving._offloading.verify import followed
 from problems.serving._offloading.views import Copy, Link, Request, Session
 from problems.serving.kv_offloading import PROBLEM
 
