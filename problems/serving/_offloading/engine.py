@@ -49,6 +49,7 @@ def _catch_up(data: Offloading, state: State) -> None:
 @kernel
 def _pass(data: Offloading, state: State, until_s: float, computing: int, rules: Rules) -> None:
     """Go on to a time, through all instants before it."""
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     server, arrival_s = state.books.server[0], data.caching.arrival_s
     while True:
         next_s = arrival_s[server.arrived] if server.arrived < len(arrival_s) else np.inf
@@ -67,6 +68,7 @@ def _pass(data: Offloading, state: State, until_s: float, computing: int, rules:
 @kernel
 def _serve(data: Offloading, state: State, r: int, found: Offloaded, rules: Rules) -> None:
     """Load and compute the prompt of request r, whose turn it is."""
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     caching, books = data.caching, state.books
     store, server, first = books.store, books.server[0], caching.path_start[r]
     path = caching.path[first : caching.path_start[r + 1]]

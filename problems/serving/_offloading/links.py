@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._eviction.books import recompute_seconds
@@ -152,6 +153,7 @@ def value_of(data: Offloading, state: State, i: int, wanted: Wanted, link: Link,
 @kernel
 def most_wanted(data: Offloading, state: State, i: int, computing: int, rules: Rules) -> int:
     """End of the path that the rule would fetch first from tier i (ties: the lowest node), NONE if none."""
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     caching, server, link = data.caching, state.books.server[0], describe_link(data, state, i, computing)
     best, node = 0.0, NONE
     for r in range(server.started, server.arrived):
@@ -178,6 +180,7 @@ def most_wanted(data: Offloading, state: State, i: int, computing: int, rules: R
 @kernel
 def fetch(data: Offloading, state: State, i: int, node: int, rules: Rules) -> None:
     """Start to fetch a piece of the path to a node from tier i, as far as there is room."""
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     store, parent, found = state.books.store, data.caching.parent, reach(data, state, i, node)
     while node != NOBODY and state.place[node].depth > found.have:
         state.chain[state.place[node].depth - 1] = node

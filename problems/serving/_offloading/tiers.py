@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._eviction.books import describe_block, describe_cache, evict_lowest, recompute_seconds
@@ -58,6 +59,7 @@ def _score(data: Offloading, state: State, i: int, slot: int, cache: Cache, rule
 @kernel
 def make_room(data: Offloading, state: State, i: int, blocks: int, cause: int, rules: Rules) -> None:
     """Evict from tier i until so many more blocks fit, highest value first (ties: the node that came up first)."""
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     store, tier, count = state.books.store, state.books.tier[i], state.counter[0]
     tier.needed = blocks - (store.cache[i].blocks - store.cache[i].used)
     if tier.needed <= 0:
@@ -84,6 +86,7 @@ def add(data: Offloading, state: State, i: int, tail: int, path: np.ndarray, cau
 
     Of path only what lies behind that prefix is read.
     """
+    data, state, rules = borrow(data), borrow(state), borrow(rules)
     store, have = state.books.store, length(state.books.store, tail)
     most = min(len(path), have + room(store, i))
     make_room(data, state, i, most - have, cause, rules)
