@@ -93,7 +93,7 @@ CLAIMS = (
         1.83,
         setting="mean time to first token; ten agents with 8192 tokens each, half of which fit; theirs: whole latency",
         experiment=_one_workflow,
-        why="theirs also fetches the next agent's blocks from host memory ahead of time: serving/kv_offloading has that",
+        why="theirs also fetches the next agent's blocks from the host ahead of time: serving/kv_offloading has that",
     ),
     Claim(
         "KVFlow (2025)",
@@ -103,7 +103,7 @@ CLAIMS = (
         2.19,
         setting="mean time to first token; twelve workflows of five agents, half of whose instructions fit",
         experiment=_many_workflows,
-        why="theirs also fetches the next agent's blocks from host memory ahead of time: serving/kv_offloading has that",
+        why="theirs also fetches the next agent's blocks from the host ahead of time: serving/kv_offloading has that",
     ),
     Claim(
         "SAGA (2026)",

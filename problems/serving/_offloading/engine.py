@@ -35,7 +35,7 @@ class Offloaded(NamedTuple):
     finish_s: np.ndarray  # (n,) float64, first token
     loaded: np.ndarray  # (loads,) int64 in their order, request << 2 | tier
     evicted: np.ndarray  # (evictions,) int64 in their order, cause << 34 | tier << 32 | node: request, or n + piece
-    fetched: np.ndarray  # (pieces,) int64 in their order, tier << 32 | last node of the piece
+    fetched: np.ndarray  # (pieces,) int64 in their order, prompts started << 34 | tier << 32 | last node
     fetched_s: np.ndarray  # (pieces,) float64, start of the transfer
 
 

@@ -193,8 +193,9 @@ def fetch(data: Offloading, state: State, i: int, node: int, rules: Rules) -> No
         return
     end, link, count = found.have + blocks, state.link[i], state.counter[0]
     tail = add(data, state, 0, tail, state.chain[:end], len(data.caching.arrival_s) + count.fetched, rules)
-    state.log.fetched[count.fetched] = i << 32 | state.chain[end - 1]
-    state.log.fetched_s[count.fetched] = state.books.server[0].now_s
+    server = state.books.server[0]
+    state.log.fetched[count.fetched] = server.started << 34 | i << 32 | state.chain[end - 1]
+    state.log.fetched_s[count.fetched] = server.now_s
     count.fetched += 1
     link.tail, link.head = tail, state.chain[found.have]
     take(data, state, i, transfer_seconds(data, i, blocks))

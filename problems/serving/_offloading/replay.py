@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import kernel
 from problems.serving._eviction.data import BLOCKS, NEVER_S, Caching, prefill_seconds, unpack
 from problems.serving._offloading.data import LEVELS, PIECE_BLOCKS, Offloading, transfer_seconds
@@ -88,6 +89,7 @@ def _hold(caching: Caching, now: Replay, node: int, change: int) -> None:
 @kernel
 def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, cause: int, log: Offloaded) -> int:
     """Put what tier i lacks of a path into it, up to ``most`` blocks, as the log makes room; its new length."""
+    data, now = borrow(data), borrow(now)
     caching, have = data.caching, 0
     while have < len(path) and now.there[i, path[have]]:
         have += 1
@@ -145,6 +147,7 @@ def _catch_up(data: Offloading, now: Replay) -> None:
 @kernel
 def _wanted(caching: Caching, now: Replay, node: int) -> bool:
     """Whether a request that waits, or one that a session announced when it ended last, has a node in its path."""
+    caching, now = borrow(caching), borrow(now)
     for r in range(now.at[STARTED], now.at[_ARRIVED]):
         if (caching.path[caching.path_start[r] : caching.path_start[r + 1]] == node).any():
             return True
@@ -162,6 +165,7 @@ def _wanted(caching: Caching, now: Replay, node: int) -> bool:
 @kernel
 def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> None:
     """Start the transfer of the piece that ends with a node."""
+    data, now = borrow(data), borrow(now)
     caching, depth, above = data.caching, 0, node
     while above >= 0:
         depth, above = depth + 1, caching.parent[above]
@@ -207,7 +211,7 @@ def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
         k = now.at[_FETCHED]
         if data.below[i - 1] == 0 or now.free_s[i] > now.clock[0] or k == len(log.fetched):
             continue
-        if log.fetched[k] >> 32 == i and log.fetched_s[k] == now.clock[0]:
+        if log.fetched[k] >> 32 == (now.at[STARTED] << 2 | i) and log.fetched_s[k] == now.clock[0]:
             node = log.fetched[k] & 0xFFFFFFFF
             now.at[_FETCHED] += 1
             if node >= len(data.caching.parent):
@@ -222,6 +226,7 @@ def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
 @kernel
 def _pass(data: Offloading, now: Replay, until_s: float, log: Offloaded) -> None:
     """Go through all instants before a time."""
+    data, now = borrow(data), borrow(now)
     arrival_s = data.caching.arrival_s
     while now.at[WRONG] == FINE:
         next_s = until_s
@@ -240,6 +245,7 @@ def _pass(data: Offloading, now: Replay, until_s: float, log: Offloaded) -> None
 @kernel
 def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
     """Load, compute and write through what request r lacks."""
+    data, now = borrow(data), borrow(now)
     caching, clock = data.caching, now.clock
     path = caching.path[caching.path_start[r] : caching.path_start[r + 1]]
     now.at[STARTED], now.start_s[r] = r + 1, clock[0]
@@ -285,9 +291,10 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
 
 
 @kernel
-def replay(data: Offloading, log: Offloaded) -> Replay:
+def replay(instance: Offloading, log: Offloaded) -> Replay:
     """Follow a log until it ends or breaks a rule."""
-    now = _open(data)
+    opened, data = _open(instance), borrow(instance)
+    now = borrow(opened)
     for r in range(len(data.caching.arrival_s)):
         _pass(data, now, max(now.clock[0], data.caching.arrival_s[r]), log)
         if now.at[WRONG] == FINE:
@@ -298,4 +305,4 @@ def replay(data: Offloading, log: Offloaded) -> Replay:
         now.at[WRONG] = _OTHER
     if now.at[WRONG] == FINE and now.at[_LOADED] < len(log.loaded):
         now.at[WRONG] = _LOAD
-    return now
+    return opened

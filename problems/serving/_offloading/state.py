@@ -64,7 +64,7 @@ class Log(NamedTuple):
 
     loaded: np.ndarray  # int64 request << 2 | tier
     evicted: np.ndarray  # int64 cause << 34 | tier << 32 | node
-    fetched: np.ndarray  # int64 tier << 32 | last node of a piece
+    fetched: np.ndarray  # int64 prompts started << 34 | tier << 32 | last node of a piece
     fetched_s: np.ndarray  # float64
 
 

@@ -102,8 +102,8 @@ def probes() -> tuple[Instance, ...]:
 
 def _probe(k: int) -> Offloading:
     seed = zlib.crc32(b"offloading") + k
-    calls = probe_calls(40, seed)
-    prompts = prompts_of(calls, 64, predictor(calls.kind, 1.0), np.random.default_rng(seed))
+    calls = probe_calls(28, seed)
+    prompts = prompts_of(calls, 128, predictor(calls.kind, 1.0), np.random.default_rng(seed))
     # a link so slow that loading a block takes about as long as computing it
-    memory = Memory(18 + k, 30 + k, 40 * (k % 2), slowdown=4.0)
-    return on_host(prompts, ("L4", "Llama-3.1-8B", 1), memory, block_tokens=64)
+    memory = Memory(10 + k // 4, 18 + k // 4, 24 * (k % 2), slowdown=4.0)
+    return on_host(prompts, ("L4", "Llama-3.1-8B", 1), memory, block_tokens=128)

@@ -42,5 +42,5 @@ def narrate(data: Offloading, solution: Any) -> Sequence[str]:
         tokens, kind = data.caching.prompt_tokens[r], KINDS[data.caching.kind[r]]
         told.append((start_s, f"request {r} ({kind}) has {cached[r] * size} of {tokens} tokens{from_where}"))
     for entry, at_s in zip(solution.fetched.tolist(), solution.fetched_s.tolist(), strict=True):
-        told.append((at_s, f"fetches up to node {entry & 0xFFFFFFFF} from {_TIERS[entry >> 32]}"))
+        told.append((at_s, f"fetches up to node {entry & 0xFFFFFFFF} from {_TIERS[entry >> 32 & 3]}"))
     return [f"{at_s:.1f} s: {text}" for at_s, text in sorted(told, key=lambda entry: entry[0])]

@@ -253,7 +253,7 @@ class NaiveHierarchy(NaiveServer):
         self.add(0, piece, self.held(), len(self.ready_s) + len(self.fetched))
         self.moving[i], self.first[i] = piece, piece[have]
         self.ahead |= set(piece[have:])
-        self.fetched.append(i << 32 | piece[-1])
+        self.fetched.append(self.started + 1 << 34 | i << 32 | piece[-1])
         self.fetched_s.append(self.now_s)
         self.take(i, self.move_s(i, blocks))
 

@@ -169,7 +169,8 @@ def test_fetching_ahead_on_two_prompts_by_hand() -> None:
     piece_s = 0.0004 + 0.002 + 0.004
     ends = [1.0 + full_s, 2.0 + hit_s]
     pieces = [ends[0], ends[0] + piece_s, ends[1], ends[1] + piece_s]
-    assert found.fetched.tolist() == [1 << 32 | node for node in (0, 1, 2, 3)]
+    assert (found.fetched >> 34).tolist() == [2, 2, 3, 3]
+    assert (found.fetched & (1 << 34) - 1).tolist() == [1 << 32 | node for node in (0, 1, 2, 3)]
     assert found.fetched_s.tolist() == pytest.approx(pieces)
     assert found.loaded.size == 0
     assert (found.finish_s - [0.0, 1.0, 2.0, 3.0]).tolist() == pytest.approx([full_s, full_s, hit_s, hit_s])
@@ -226,9 +227,9 @@ NAN = (nan_evict, nan_load, nan_prefetch)
         ({"evicted_0": 1 << 34 | 2}, "not in that tier"),
         ({"evicted_0": 1 << 34 | 1 << 32 | 1}, "end before there is room"),
         ({"evicted_0": 2 << 34 | 1}, "end before there is room"),
-        ({"fetched_0": 1 << 32 | 3}, "not a piece"),
-        ({"fetched_0": 2 << 32 | 0}, "end before there is room"),
-        ({"fetched_0": 1 << 32 | 99}, "not a piece"),
+        ({"fetched_0": 2 << 34 | 1 << 32 | 3}, "not a piece"),
+        ({"fetched_0": 2 << 34 | 2 << 32}, "end before there is room"),
+        ({"fetched_0": 2 << 34 | 1 << 32 | 99}, "not a piece"),
         ({"evicted_3": 5 << 34}, "held by the request that runs, or on its way"),
         ({"loaded": [1 << 2 | 1]}, "nothing of the prompt beyond"),
         ({"loaded": [2 << 2 | 3]}, "nothing of the prompt beyond"),
@@ -252,7 +253,7 @@ def test_each_rule_of_decisions_is_checked(changes: dict, message: str) -> None:
 
 def test_unwanted_repeated_and_untimely_fetches_are_refused() -> None:
     data = by_hand()
-    found, one = solve(data, RULES["hicache"]), 1 << 32
+    found, one = solve(data, RULES["hicache"]), 2 << 34 | 1 << 32
     first_s = found.finish_s[1]
     second_s = first_s + (0.0004 + 0.002 + 0.004)
     # 0 comes for 3, then 3 for 0, and 0 may not come again
@@ -302,4 +303,4 @@ def test_simulations_of_the_probes_do_all_there_is_to_do() -> None:
     probes = [probe.data for probe in PROBLEM.probes()]
     found = [solve(data, RULES["kvflow"]) for data in probes]
     assert all(log.loaded.size and log.fetched.size and {0, 1} <= set(log.evicted >> 32 & 3) for log in found)
-    assert {2} <= set(np.concatenate([log.fetched >> 32 for log in found]))
+    assert {2} <= set(np.concatenate([log.fetched >> 32 & 3 for log in found]))
