@@ -165,8 +165,8 @@ def most_wanted(data: Offloading, state: State, i: int, computing: int, rules: R
                 best, node = value, end
     for k in range(state.counter[0].announced):
         # of the types of requests that wait, or numba would compile what it calls for both
-        s = np.int64(state.session[k])
-        r, made_s = np.int64(state.announced[s].request), state.announced[s].made_s
+        s = int(state.session[k])
+        r, made_s = int(state.announced[s].request), state.announced[s].made_s
         for h in range(caching.hint_start[r], caching.hint_start[r + 1]):
             if caching.hint_s[h] < NEVER_S:
                 end, notice_s = caching.hint_node[h], caching.hint_s[h]

@@ -6,8 +6,6 @@ and all that is in a tier follow from what was evicted, loaded and fetched.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from problems._borrow import borrow
@@ -15,67 +13,26 @@ from problems._jit import kernel
 from problems.serving._eviction.data import BLOCKS, NEVER_S, Caching, prefill_seconds, unpack
 from problems.serving._offloading.data import LEVELS, PIECE_BLOCKS, Offloading, transfer_seconds
 from problems.serving._offloading.engine import Offloaded
-
-# What is wrong
-FINE, _TOO_FEW, _OTHER, _HELD, _CONTINUED, _NOTHING, _LINK, _UNWANTED, _AGAIN, _LOAD = range(10)
-RULES = {
-    _TOO_FEW: "evictions end before there is room",
-    _OTHER: "an eviction that nothing needs then, or of what is not in that tier",
-    _HELD: "the evicted block is held by the request that runs, or on its way",
-    _CONTINUED: "the evicted block is continued by another one in that tier",
-    _NOTHING: "what is fetched is not a piece of at most the allowed length that this tier alone has next",
-    _LINK: "a link is asked only at the start or end of a prompt, at arrivals and ends of transfers, while it is idle",
-    _UNWANTED: "what is fetched is wanted by no request that waits or is announced",
-    _AGAIN: "what is fetched was fetched before, and no request has used it since",
-    _LOAD: "a load from a tier that has nothing of the prompt beyond what is on the GPU, or of no prompt",
-}
-
-
-class Replay(NamedTuple):
-    """What is where, and what follows."""
-
-    there: np.ndarray  # (LEVELS, b) bool
-    continued: np.ndarray  # (LEVELS, b) int64 children that are there
-    used: np.ndarray  # (LEVELS,) int64 blocks
-    held: np.ndarray  # (b,) int64 by the request that runs, and by pieces on their way; on the GPU
-    ahead: np.ndarray  # (b,) bool, fetched and not used since
-    free_s: np.ndarray  # (LEVELS,) when each tier's link is free
-    tail: np.ndarray  # (LEVELS,) int64 last node of the piece on its way, or -1
-    head: np.ndarray  # (LEVELS,) int64 first node of that
-    last: np.ndarray  # (n,) int64 by session, the request that ended last, or -1
-    clock: np.ndarray  # (1,) float64
-    at: np.ndarray  # (6,) int64: entries of loaded, evicted and fetched so far; what is wrong; arrived; started
-    start_s: np.ndarray  # (n,) float64
-    ready_s: np.ndarray  # (n,) float64
-    finish_s: np.ndarray  # (n,) float64
-    cached: np.ndarray  # (n,) int64 blocks on the GPU, hit or loaded
-    moved: np.ndarray  # (LEVELS,) int64 blocks: fetched ahead (0), loaded from each tier
-
-
-_LOADED, _EVICTED, _FETCHED, WRONG, _ARRIVED, STARTED = range(6)
-
-
-@kernel
-def _open(data: Offloading) -> Replay:
-    b, n = len(data.caching.parent), len(data.caching.arrival_s)
-    return Replay(
-        np.zeros((LEVELS, b), np.bool_),
-        np.zeros((LEVELS, b), np.int64),
-        np.zeros(LEVELS, np.int64),
-        np.zeros(b, np.int64),
-        np.zeros(b, np.bool_),
-        np.zeros(LEVELS),
-        np.full(LEVELS, -1),
-        np.full(LEVELS, -1),
-        np.full(n, -1),
-        np.zeros(1),
-        np.zeros(6, np.int64),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n, np.int64),
-        np.zeros(LEVELS, np.int64),
-    )
+from problems.serving._offloading.ledger import (
+    AGAIN,
+    ARRIVED,
+    CONTINUED,
+    EVICTED,
+    FETCHED,
+    FINE,
+    HELD,
+    LINK,
+    LOAD,
+    LOADED,
+    NOTHING,
+    OTHER,
+    STARTED,
+    TOO_FEW,
+    UNWANTED,
+    WRONG,
+    Replay,
+    open_replay,
+)
 
 
 @kernel
@@ -96,22 +53,22 @@ def _put(data: Offloading, now: Replay, i: int, path: np.ndarray, most: int, cau
     added = min(len(path), most) - have
     size = caching.limit[BLOCKS] if i == 0 else data.below[i - 1]
     for _ in range(now.used[i] + added - size):
-        k = now.at[_EVICTED]
+        k = now.at[EVICTED]
         if k == len(log.evicted) or log.evicted[k] >> 32 != (cause << 2 | i):
-            now.at[WRONG] = _TOO_FEW
+            now.at[WRONG] = TOO_FEW
             return have
         node = log.evicted[k] & 0xFFFFFFFF
         if node >= len(caching.parent) or not now.there[i, node]:
-            now.at[WRONG] = _OTHER
+            now.at[WRONG] = OTHER
         elif (now.held[node] > 0) if i == 0 else (path[:have] == node).any():
-            now.at[WRONG] = _HELD
+            now.at[WRONG] = HELD
         elif now.continued[i, node] > 0:
-            now.at[WRONG] = _CONTINUED
+            now.at[WRONG] = CONTINUED
         if now.at[WRONG] != FINE:
             return have
         now.there[i, node] = False
         now.used[i] -= 1
-        now.at[_EVICTED] += 1
+        now.at[EVICTED] += 1
         if caching.parent[node] >= 0:
             now.continued[i, caching.parent[node]] -= 1
     for node in path[have : have + added]:
@@ -140,15 +97,15 @@ def _catch_up(data: Offloading, now: Replay) -> None:
         if now.tail[i] >= 0 and now.free_s[i] <= now.clock[0]:
             _hold(caching, now, now.tail[i], -1)
             now.tail[i] = now.head[i] = -1
-    while now.at[_ARRIVED] < len(caching.arrival_s) and caching.arrival_s[now.at[_ARRIVED]] <= now.clock[0]:
-        now.at[_ARRIVED] += 1
+    while now.at[ARRIVED] < len(caching.arrival_s) and caching.arrival_s[now.at[ARRIVED]] <= now.clock[0]:
+        now.at[ARRIVED] += 1
 
 
 @kernel
 def _wanted(caching: Caching, now: Replay, node: int) -> bool:
     """Whether a request that waits, or one that a session announced when it ended last, has a node in its path."""
     caching, now = borrow(caching), borrow(now)
-    for r in range(now.at[STARTED], now.at[_ARRIVED]):
+    for r in range(now.at[STARTED], now.at[ARRIVED]):
         if (caching.path[caching.path_start[r] : caching.path_start[r + 1]] == node).any():
             return True
     for r in now.last:
@@ -182,19 +139,19 @@ def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> 
         or not now.there[i, node]
         or now.there[1:i, path[min(have, depth - 1)]].any()
     ):
-        now.at[WRONG] = _NOTHING
+        now.at[WRONG] = NOTHING
         return
     if now.ahead[path[have]]:
-        now.at[WRONG] = _AGAIN
+        now.at[WRONG] = AGAIN
         return
     if not _wanted(caching, now, node):
-        now.at[WRONG] = _UNWANTED
+        now.at[WRONG] = UNWANTED
         return
     for k in range(have):
         now.held[path[k]] += 1
-    end = _put(data, now, 0, path, _room(data, now, 0, path), len(caching.arrival_s) + now.at[_FETCHED] - 1, log)
+    end = _put(data, now, 0, path, _room(data, now, 0, path), len(caching.arrival_s) + now.at[FETCHED] - 1, log)
     if now.at[WRONG] != FINE or end < depth:
-        now.at[WRONG] = max(now.at[WRONG], _TOO_FEW)
+        now.at[WRONG] = max(now.at[WRONG], TOO_FEW)
         return
     for k in range(have, depth):
         now.held[path[k]] += 1
@@ -208,18 +165,18 @@ def _fetch(data: Offloading, now: Replay, i: int, node: int, log: Offloaded) -> 
 def _ask(data: Offloading, now: Replay, log: Offloaded) -> None:
     """Start what the log says is fetched now, at most one piece per link."""
     for i in range(1, LEVELS):
-        k = now.at[_FETCHED]
+        k = now.at[FETCHED]
         if data.below[i - 1] == 0 or now.free_s[i] > now.clock[0] or k == len(log.fetched):
             continue
         if log.fetched[k] >> 32 == (now.at[STARTED] << 2 | i) and log.fetched_s[k] == now.clock[0]:
             node = log.fetched[k] & 0xFFFFFFFF
-            now.at[_FETCHED] += 1
+            now.at[FETCHED] += 1
             if node >= len(data.caching.parent):
-                now.at[WRONG] = _NOTHING
+                now.at[WRONG] = NOTHING
             else:
                 _fetch(data, now, i, node, log)
             if now.at[WRONG] != FINE:
-                now.at[_FETCHED] = k
+                now.at[FETCHED] = k
                 return
 
 
@@ -230,8 +187,8 @@ def _pass(data: Offloading, now: Replay, until_s: float, log: Offloaded) -> None
     arrival_s = data.caching.arrival_s
     while now.at[WRONG] == FINE:
         next_s = until_s
-        if now.at[_ARRIVED] < len(arrival_s):
-            next_s = min(next_s, arrival_s[now.at[_ARRIVED]])
+        if now.at[ARRIVED] < len(arrival_s):
+            next_s = min(next_s, arrival_s[now.at[ARRIVED]])
         for i in range(1, LEVELS):
             if now.free_s[i] > now.clock[0]:
                 next_s = min(next_s, now.free_s[i])
@@ -261,11 +218,11 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
         extent = have
         while extent < min(len(path), most) and now.there[i, path[extent]]:
             extent += 1
-        k = now.at[_LOADED]
+        k = now.at[LOADED]
         if k < len(log.loaded) and log.loaded[k] == (r << 2 | i):
-            now.at[_LOADED] += 1
+            now.at[LOADED] += 1
             if extent == have:
-                now.at[WRONG] = _LOAD
+                now.at[WRONG] = LOAD
                 return
             now.free_s[i] = max(now.free_s[i], clock[0]) + transfer_seconds(data, i, extent - have)
             ready_s = max(ready_s, now.free_s[i])
@@ -286,23 +243,23 @@ def _serve(data: Offloading, now: Replay, r: int, log: Offloaded) -> None:
     for i in range(1, LEVELS):
         if now.at[WRONG] == FINE:
             _put(data, now, i, path[:held], _room(data, now, i, path), r, log)
-    if now.at[WRONG] == FINE and now.at[_ARRIVED] == r + 1:
+    if now.at[WRONG] == FINE and now.at[ARRIVED] == r + 1:
         _ask(data, now, log)
 
 
 @kernel
 def replay(instance: Offloading, log: Offloaded) -> Replay:
     """Follow a log until it ends or breaks a rule."""
-    opened, data = _open(instance), borrow(instance)
+    opened, data = open_replay(instance), borrow(instance)
     now = borrow(opened)
     for r in range(len(data.caching.arrival_s)):
         _pass(data, now, max(now.clock[0], data.caching.arrival_s[r]), log)
         if now.at[WRONG] == FINE:
             _serve(data, now, r, log)
-    if now.at[WRONG] == FINE and now.at[_FETCHED] < len(log.fetched):
-        now.at[WRONG] = _LINK
-    if now.at[WRONG] == FINE and now.at[_EVICTED] < len(log.evicted):
-        now.at[WRONG] = _OTHER
-    if now.at[WRONG] == FINE and now.at[_LOADED] < len(log.loaded):
-        now.at[WRONG] = _LOAD
+    if now.at[WRONG] == FINE and now.at[FETCHED] < len(log.fetched):
+        now.at[WRONG] = LINK
+    if now.at[WRONG] == FINE and now.at[EVICTED] < len(log.evicted):
+        now.at[WRONG] = OTHER
+    if now.at[WRONG] == FINE and now.at[LOADED] < len(log.loaded):
+        now.at[WRONG] = LOAD
     return opened

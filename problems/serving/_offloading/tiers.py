@@ -67,7 +67,7 @@ def make_room(data: Offloading, state: State, i: int, blocks: int, cause: int, r
     cache = describe_cache(data.caching, state.books, i)
     for k in range(store.cache[i].first, store.cache[i].first + store.cache[i].leaves):
         # of one type with a parent, or numba would compile what it calls for both
-        _score(data, state, i, np.int64(store.heap[k]), cache, rules)
+        _score(data, state, i, int(store.heap[k]), cache, rules)
     heapify(store, i)
     while tier.needed > 0:
         node = store.block[lowest(store, i)].node

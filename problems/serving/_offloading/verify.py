@@ -7,7 +7,8 @@ import numpy as np
 from problems.problem import Infeasible
 from problems.serving._offloading.data import Offloading
 from problems.serving._offloading.engine import Offloaded
-from problems.serving._offloading.replay import FINE, RULES, STARTED, WRONG, Replay, replay
+from problems.serving._offloading.ledger import FINE, RULES, STARTED, WRONG, Replay
+from problems.serving._offloading.replay import replay
 
 _LOGS = ("loads", "evictions", "fetches")
 
