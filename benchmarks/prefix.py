@@ -1,10 +1,10 @@
-"""Speed and memory of the prefix store and of serving/prefix_eviction, in CPU time of one core.
+"""Speed and memory of the prefix store and of the problems on it, in CPU time of one core.
 
 python benchmarks/prefix.py
 
 The first line is the store alone: conversations with 512-token blocks, least recently used, one cache. Then 64
-caches that are all asked for the longest prefix of each request, as a router does, the rules of the problem, and
-one candidate on all of train.
+caches that are all asked for the longest prefix of each request, as a router does, rules of serving/prefix_eviction,
+and candidates on all of its train split and of that of serving/kv_offloading.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from evaluators.compiler.compile import compile_hooks, simulator
 from problems import registry
 from problems._borrow import borrow
 from problems._jit import kernel
+from problems.problem import Problem
 from problems.serving._eviction.data import Caching
 from problems.serving._eviction.suites import SCENARIOS, Traffic, draw_instance
 from problems.serving._prefix import store as prefix
 from problems.serving._prefix.state import BLOCK
 
 REPEATS = 5
-PROBLEM = registry.load("serving/prefix_eviction")
+EVICTION = registry.load("serving/prefix_eviction")
+OFFLOADING = registry.load("serving/kv_offloading")
 
 
 @kernel
@@ -57,17 +59,33 @@ def main() -> None:
     print(f"memory per block of capacity: {BLOCK.itemsize} bytes, 4 of heap and 8 to 16 of table")
     for name, scenario in SCENARIOS.items():
         data = draw_instance(scenario, scenario.blocks[0], Traffic(size=5000), 1)
-        rates = {rule: 5000 / fastest(solver(rule, data)) for rule in ("lru", "kvflow")}
+        rates = {rule: 5000 / fastest(solver(EVICTION, rule, data)) for rule in ("lru", "kvflow")}
         print(f"  {name}: " + ", ".join(f"{rule} {rate:,.0f} requests/s" for rule, rate in rates.items()))
-    train = [instance.data for instance in PROBLEM.splits["train"]()]
-    seconds = sum(fastest(solver("kvflow", data)) for data in train)
-    print(f"one candidate on train, {len(train)} instances of 800 requests: {1e3 * seconds:.0f} ms")
+    on_train(EVICTION, "kvflow")
+    start = time.process_time()
+    fastest(solver(OFFLOADING, "recompute", OFFLOADING.probes()[0].data))
+    print(f"kv_offloading, first call, from cache or compiled: {time.process_time() - start:.1f} s of CPU time")
+    for rule in ("recompute", "hicache", "kvflow", "saga_prefetch"):
+        on_train(OFFLOADING, rule)
 
 
-def solver(rule: str, data: Caching) -> Any:
+def on_train(problem: Problem, rule: str) -> None:
+    """One candidate on all of train."""
+    train = [instance.data for instance in problem.splits["train"]()]
+    requests = sum(map(problem.decisions, train))
+    seconds = sum(fastest(solver(problem, rule, data)) for data in train)
+    print(
+        f"one candidate on train of {problem.name}, {rule}, {len(train)} instances: {1e3 * seconds:.0f} ms, "
+        f"{requests / seconds:,.0f} requests/s"
+    )
+
+
+def solver(problem: Problem, rule: str, data: Any) -> Any:
     """Serve an instance with a rule."""
-    program = compile_hooks(PROBLEM.baseline(rule).source, PROBLEM)
-    entry = simulator(PROBLEM, PROBLEM.default_decoder, data)
+    baseline = problem.baseline(rule)
+    assert baseline is not None
+    program = compile_hooks(baseline.source, problem)
+    entry = simulator(problem, problem.default_decoder, data)
     return lambda: entry(data, *program.hooks, program.theta)
 
 

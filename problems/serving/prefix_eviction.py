@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from problems.problem import Hook, Objective, Problem
+from problems.problem import Hook, Problem
 from problems.serving._eviction.claims import CLAIMS
 from problems.serving._eviction.data import Caching, make_instance
 from problems.serving._eviction.engine import Cached, prefix_caching
 from problems.serving._eviction.hidden import HIDDEN
+from problems.serving._eviction.objectives import UNCACHED, WORST_KIND_TTFT
 from problems.serving._eviction.reader import FORMAT, read
 from problems.serving._eviction.replay import RAW_UNITS, lower_bounds, measure, verify
 from problems.serving._eviction.rules import BASELINES
@@ -64,25 +65,9 @@ PROBLEM = Problem(
     statement=STATEMENT,
     hooks=(Hook("evict", {"block": Block, "cache": Cache}, "The block with the highest value is evicted."),),
     objectives=(
-        Objective(
-            "uncached",
-            "Prompt tokens computed",
-            "% of prompt tokens",
-            "mean",
-            "uncached",
-            resolution=0.002,
-            relative=True,
-        ),
+        UNCACHED,
         MEAN_TTFT,
-        Objective(
-            "worst_kind_ttft",
-            "Mean time to first token of the kind that fares worst",
-            "s",
-            "mean",
-            "worst_kind_ttft",
-            resolution=0.005,
-            relative=True,
-        ),
+        WORST_KIND_TTFT,
         DECISION_TIME,
     ),
     splits={split: partial(suite, split) for split in SPLITS},

@@ -7,22 +7,28 @@ import numpy as np
 from problems.claims import Claim, Solve
 from problems.problem import Baseline
 from problems.serving._eviction.bound import farthest_next_use
-from problems.serving._eviction.data import Caching, on_host
+from problems.serving._eviction.data import Caching, Prompts, on_host
 from problems.serving._eviction.replay import measure, verify
 from problems.serving._eviction.rules import RULES
 from problems.serving._eviction.suites import SCENARIOS, Traffic, agents, draw_instance
 from problems.serving._eviction.workloads import Calls, Predictor, Teams, prompts_of, team_calls
 
 BY_NAME: dict[str, Baseline] = {rule.name: rule for rule in RULES}
-_SEED = 20260712
+SEED = 20260712
+ONE_WORKFLOW = Teams(types=1, agents=10, instructions=(8192.0, 0.0), added=(256.0, 0.3), rounds=(4, 8), skips=0.0)
+MANY_WORKFLOWS = Teams(instructions=(3000.0, 0.0), added=(256.0, 0.3), rounds=(4, 8))
+
+
+def hinted(calls: Calls, block_tokens: int, predictor: float) -> Prompts:
+    """Calls with hints of one quality: spread, and a sixth of it as the share of wrong ends."""
+    n = len(calls.arrival_s)
+    hints = Predictor(np.full(n, predictor), np.full(n, predictor / 6))
+    return prompts_of(calls, block_tokens, hints, np.random.default_rng(SEED))
 
 
 def _served(calls: Calls, host: tuple[str, str, int], block_tokens: int, blocks: int, predictor: float) -> Caching:
-    """Calls on a host, with hints of one quality: spread, and a sixth of it as the share of wrong ends."""
-    n = len(calls.arrival_s)
-    hints = Predictor(np.full(n, predictor), np.full(n, predictor / 6))
-    prompts = prompts_of(calls, block_tokens, hints, np.random.default_rng(_SEED))
-    return on_host(prompts, host, block_tokens=block_tokens, blocks=blocks)
+    """Hinted calls on a host."""
+    return on_host(hinted(calls, block_tokens, predictor), host, block_tokens=block_tokens, blocks=blocks)
 
 
 def _kvflow(solve: Solve, teams: Teams, rate_per_s: float, seed: int) -> float:
@@ -36,13 +42,12 @@ def _kvflow(solve: Solve, teams: Teams, rate_per_s: float, seed: int) -> float:
 
 def _one_workflow(solve: Solve) -> float:
     """Ten agents with instructions of 8192 tokens."""
-    teams = Teams(types=1, agents=10, instructions=(8192.0, 0.0), added=(256.0, 0.3), rounds=(4, 8), skips=0.0)
-    return _kvflow(solve, teams, 0.25, _SEED)
+    return _kvflow(solve, ONE_WORKFLOW, 0.25, SEED)
 
 
 def _many_workflows(solve: Solve) -> float:
     """Twelve workflows of five agents with instructions of 3000 tokens, ten or so at once."""
-    return _kvflow(solve, Teams(instructions=(3000.0, 0.0), added=(256.0, 0.3), rounds=(4, 8)), 2.5, _SEED)
+    return _kvflow(solve, MANY_WORKFLOWS, 2.5, SEED)
 
 
 def _saga(solve: Solve) -> float:
@@ -50,7 +55,7 @@ def _saga(solve: Solve) -> float:
     saga = best = 0.0
     for name in ("agents-7b-tp2", "teams-8b"):
         for blocks in SCENARIOS[name].blocks:
-            data = draw_instance(SCENARIOS[name], blocks, Traffic(), _SEED)
+            data = draw_instance(SCENARIOS[name], blocks, Traffic(), SEED)
             saga += measure(data, solve(BY_NAME["saga"], data))["uncached"]
             found = farthest_next_use(data)
             verify(data, found)
@@ -58,7 +63,7 @@ def _saga(solve: Solve) -> float:
     return saga / best
 
 
-def _job_seconds(data: Caching, finish_s: np.ndarray) -> float:
+def job_seconds(data: Caching, finish_s: np.ndarray) -> float:
     """Mean duration of jobs with more than five calls: tools and answers as drawn, and the waits for first tokens."""
     seconds = []
     for session in np.unique(data.session):
@@ -74,7 +79,7 @@ def _continuum(solve: Solve, host: tuple[str, str, int], rate_per_s: float) -> f
     calls, gains = agents(1200, rate_per_s, 1.0, 11), []
     for blocks in (300, 400, 500, 600):
         data = _served(calls, host, 512, blocks, 0.6)
-        lru, continuum = (_job_seconds(data, solve(BY_NAME[name], data).finish_s) for name in ("lru", "continuum"))
+        lru, continuum = (job_seconds(data, solve(BY_NAME[name], data).finish_s) for name in ("lru", "continuum"))
         gains.append(lru / continuum)
     return float(np.exp(np.mean(np.log(gains))))
 
@@ -88,7 +93,7 @@ CLAIMS = (
         1.83,
         setting="mean time to first token; ten agents with 8192 tokens each, half of which fit; theirs: whole latency",
         experiment=_one_workflow,
-        why="theirs also fetches the next agent's blocks from host memory ahead of time, which is not modelled here",
+        why="theirs also fetches the next agent's blocks from the host ahead of time: serving/kv_offloading has that",
     ),
     Claim(
         "KVFlow (2025)",
@@ -98,7 +103,7 @@ CLAIMS = (
         2.19,
         setting="mean time to first token; twelve workflows of five agents, half of whose instructions fit",
         experiment=_many_workflows,
-        why="theirs also fetches the next agent's blocks from host memory ahead of time, which is not modelled here",
+        why="theirs also fetches the next agent's blocks from the host ahead of time: serving/kv_offloading has that",
     ),
     Claim(
         "SAGA (2026)",

@@ -10,6 +10,8 @@ from problems.problem import Future, Hidden
 from problems.serving._eviction.data import Caching
 from problems.serving._eviction.engine import Cached
 
+WHAT = "all requests that have not arrived"
+
 
 def reordered(data: Caching, order: np.ndarray, arrival_s: np.ndarray) -> Caching:
     """The requests in another order, each with its path and hints, at other times."""
@@ -26,8 +28,8 @@ def reordered(data: Caching, order: np.ndarray, arrival_s: np.ndarray) -> Cachin
     return data._replace(**columns)
 
 
-def permute(data: Caching, solution: Cached, rng: np.random.Generator) -> Future:
-    """Permute all that has not arrived by a random time: which request comes when, and the gaps between them."""
+def permuted(data: Caching, rng: np.random.Generator) -> tuple[Caching, float]:
+    """Permute all that has not arrived by a random time, which request comes when and the gaps between; that time."""
     until = float(rng.uniform(0.0, data.arrival_s[-1]))
     arrived = int(np.searchsorted(data.arrival_s, until, side="right"))
     order = np.arange(len(data.arrival_s))
@@ -35,7 +37,12 @@ def permute(data: Caching, solution: Cached, rng: np.random.Generator) -> Future
     gaps = rng.permutation(np.diff(data.arrival_s[arrived:], prepend=until))
     arrival_s = data.arrival_s.copy()
     arrival_s[arrived:] = np.minimum(until + np.cumsum(gaps), data.arrival_s[-1])
-    return Future(reordered(data, order, arrival_s), until)
+    return reordered(data, order, arrival_s), until
+
+
+def permute(data: Caching, solution: Cached, rng: np.random.Generator) -> Future:
+    """As permuted."""
+    return Future(*permuted(data, rng))
 
 
 def decided(solution: Cached, until: float) -> Sequence[np.ndarray]:
@@ -44,4 +51,4 @@ def decided(solution: Cached, until: float) -> Sequence[np.ndarray]:
     return [np.where(started, solution.start_s, np.inf), solution.evicted[started[solution.evicted >> 32]]]
 
 
-HIDDEN = Hidden("all requests that have not arrived", permute, decided)
+HIDDEN = Hidden(WHAT, permute, decided)

@@ -15,14 +15,14 @@ from problems.problem import Infeasible
 from problems.serving._eviction.data import BLOCK_TOKENS, BLOCKS, KINDS, Caching, prefill_seconds, unpack
 from problems.serving._eviction.engine import Cached
 
-RAW_UNITS = {
+UNITS = {
     "uncached": "%",
     "uncached_blocks": "%",
     "mean_ttft": "s",
     "p99_ttft": "s",
     "worst_kind_ttft": "s",
-    "evictions": "1/request",
 }
+RAW_UNITS = {**UNITS, "evictions": "1/request"}
 
 # What a replay finds wrong
 _FINE, _TOO_FEW, _TOO_MANY, _NOT_THERE, _HELD, _CONTINUED = range(6)
@@ -128,12 +128,13 @@ def measure(data: Caching, solution: Cached) -> dict[str, float]:
     the kind that fares worst.
     """
     found = replay(data, np.ascontiguousarray(solution.evicted))
-    return _metrics(data, found.hits, solution.finish_s) | {
+    return metrics(data, found.hits, solution.finish_s) | {
         "evictions": solution.evicted.size / len(data.arrival_s),
     }
 
 
-def _metrics(data: Caching, hits: np.ndarray, finish_s: np.ndarray) -> dict[str, float]:
+def metrics(data: Caching, hits: np.ndarray, finish_s: np.ndarray) -> dict[str, float]:
+    """What follows from hits and first tokens."""
     ttft_s = finish_s - data.arrival_s
     cached = int(hits.sum())
     kinds = [ttft_s[data.kind == k] for k in range(len(KINDS))]
@@ -152,8 +153,13 @@ def lower_bounds(data: Caching) -> dict[str, float]:
     No cache has more hits, fewer computed tokens never take longer, and in a queue served in order of arrival
     nothing starts later if nothing before it takes longer.
     """
+    return bounds(data) | {"evictions": 0.0}
+
+
+def bounds(data: Caching) -> dict[str, float]:
+    """As lower_bounds, of what follows from hits and first tokens."""
     found = replay(unlimited(data), np.zeros(0, np.int64))
-    return _metrics(data, found.hits, found.finish_s) | {"evictions": 0.0}
+    return metrics(data, found.hits, found.finish_s)
 
 
 def unlimited(data: Caching) -> Caching:

@@ -72,23 +72,23 @@ def workflow_aware(block: Block, cache: Cache) -> float:
     return 0.3 * block.idle + 0.7 * abs(block.due)
 
 
-_SGLANG = 'Zheng et al. (2024), "SGLang: efficient execution of structured language model programs", NeurIPS'
+SGLANG = 'Zheng et al. (2024), "SGLang: efficient execution of structured language model programs", NeurIPS'
 _VLLM = 'Kwon et al. (2023), "Efficient memory management for large language model serving with PagedAttention", SOSP'
 _LFU = 'Aho, Denning and Ullman (1971), "Principles of optimal page replacement", Journal of the ACM 18(1):80-93'
 _HYPERBOLIC = 'Blankstein, Sen and Freedman (2017), "Hyperbolic caching: flexible caching for web applications", ATC'
-_LOOK_AHEAD = (
+LOOK_AHEAD = (
     'Gao et al. (2024), "Cost-efficient large language model serving for multi-turn '
     'conversations with CachedAttention", ATC'
 )
-_CONTINUUM = (
+CONTINUUM = (
     'Li et al. (2025), "Continuum: efficient and robust multi-turn LLM agent '
     'scheduling with KV cache time-to-live", arXiv:2511.02230'
 )
-_KVFLOW = (
+KVFLOW = (
     'Pan et al. (2025), "KVFlow: efficient prefix caching for accelerating LLM-based '
     'multi-agent workflows", arXiv:2507.07400'
 )
-_SAGA = '"SAGA: workflow-atomic scheduling for AI agent inference on GPU clusters" (2026)'
+SAGA = '"SAGA: workflow-atomic scheduling for AI agent inference on GPU clusters" (2026)'
 _BELADY = (
     'Belady (1966), "A study of replacement algorithms for a virtual-storage computer", IBM Systems Journal 5(2):78-101'
 )
@@ -99,15 +99,15 @@ def _rule(name: str, title: str, citation: str, evict: Callable[[Block, Cache], 
 
 
 RULES = (
-    _rule("lru", "LRU, tails first", _SGLANG, least_recently_used),
+    _rule("lru", "LRU, tails first", SGLANG, least_recently_used),
     _rule("fifo", "FIFO", _VLLM, first_in_first_out),
     _rule("lfu", "LFU", _LFU, least_frequently_used),
     _rule("hyperbolic", "Fewest uses per time", _HYPERBOLIC, hyperbolic),
-    _rule("ttl", "LRU, 30 s for tools", _CONTINUUM, time_to_live),
-    _rule("look_ahead", "LRU, but not what the queue needs", _LOOK_AHEAD, look_ahead),
-    _rule("continuum", "Continuum: time to live that pays", _CONTINUUM, continuum),
-    _rule("kvflow", "KVFlow: farthest predicted use", _KVFLOW, steps_to_execution),
-    _rule("saga", "SAGA: LRU and predicted reuse", _SAGA, workflow_aware),
+    _rule("ttl", "LRU, 30 s for tools", CONTINUUM, time_to_live),
+    _rule("look_ahead", "LRU, but not what the queue needs", LOOK_AHEAD, look_ahead),
+    _rule("continuum", "Continuum: time to live that pays", CONTINUUM, continuum),
+    _rule("kvflow", "KVFlow: farthest predicted use", KVFLOW, steps_to_execution),
+    _rule("saga", "SAGA: LRU and predicted reuse", SAGA, workflow_aware),
 )
 
 BASELINES = (

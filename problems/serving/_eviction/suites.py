@@ -141,11 +141,16 @@ def probes() -> tuple[Instance, ...]:
     return tuple(Instance(f"probe-{k}", "probe", _probe(k)) for k in range(12))
 
 
-def _probe(k: int) -> Caching:
-    size, seed = 24, zlib.crc32(b"probe") + k
+def probe_calls(size: int, seed: int) -> Calls:
+    """So many calls of two workflows with short prompts, taken to be of all kinds."""
     teams = Teams(types=2, agents=3, instructions=(500.0, 0.3), added=(200.0, 0.5), pause_s=(2.0, 0.5))
     calls = team_calls(teams, size, 3.0, cv=1.0, rng=np.random.default_rng(seed))
-    calls = calls._replace(kind=calls.session % 3)
+    return calls._replace(kind=calls.session % 3)
+
+
+def _probe(k: int) -> Caching:
+    seed = zlib.crc32(b"probe") + k
+    calls = probe_calls(24, seed)
     # the second call repeats part of the first and does not fit beside it
     prompts = prompts_of(calls, 64, predictor(calls.kind, 1.0), np.random.default_rng(seed))
     return on_host(prompts, ("L4", "Llama-3.1-8B", 1), block_tokens=64, blocks=20 + k)

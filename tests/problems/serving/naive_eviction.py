@@ -45,11 +45,15 @@ class NaiveServer:
         return float(self.data.arrival_s[r] - self.data.arrival_s[before[-1]]) if before else None
 
     def describe(self, node: int, r: int) -> Block:
-        entry, depth, parent = self.there[node], 0, node
+        return self.describe_entry(node, r, self.there[node], self.there[node].users)
+
+    def describe_entry(self, node: int, r: int, entry: Entry, users: list[int]) -> Block:
+        """A block of a cache; users are those since it was last computed."""
+        depth, parent = 0, node
         while parent >= 0:
             depth, parent = depth + 1, int(self.data.parent[parent])
-        last = entry.users[-1]
-        owners = [int(self.data.session[u]) for u in entry.users]
+        last = users[-1]
+        owners = [int(self.data.session[u]) for u in users]
         alike = [q for q in range(r + 1) if self.data.kind[q] == self.data.kind[last]]
         pauses = [p for q in alike if (p := self.pause(q)) is not None]
         turns = [float(self.data.arrival_s[q]) for q in range(r + 1) if self.data.session[q] == owners[-1]]

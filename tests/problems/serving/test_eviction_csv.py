@@ -7,6 +7,7 @@ import pytest
 from problems.problem import BadInstance
 from problems.serving._eviction.data import BLOCK_TOKENS, BLOCKS, NEVER_S
 from problems.serving._eviction.reader import read
+from problems.serving._offloading.reader import read as read_tiers
 
 SERVER = "# device=A100-80 model=Llama-3.1-8B tp=2 blocks=7 block_tokens=16\n"
 GOOD = "arrival_s,prompt_tokens,blocks,session,kind,next_s\n0,40,5 6 7,a,0,\n1.5,33,5 6,b,1,2.5\n2,16,5,a,2,\n"
@@ -82,3 +83,18 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInstance, match="not a readable text file"):
         read(tmp_path / "bytes.csv")
+
+
+def test_a_first_line_names_tiers_of_memory_and_the_network(tmp_path: Path) -> None:
+    line = "# device=A100-80 model=Llama-3.1-8B tp=2 blocks=7 block_tokens=16 host_blocks=9 remote_blocks=20"
+    text = GOOD.replace(",a,", ",3,").replace(",b,", ",9,")
+    (instance,) = read_tiers(write(tmp_path, f"{line} pool_mbit_per_s=1000\n{text}"))
+    (plain,) = read(write(tmp_path, SERVER + text))
+    assert all((a == b).all() for a, b in zip(instance.data.caching, plain.data, strict=True))
+    assert instance.data.below.tolist() == [9, 20]
+    # 131072 bytes a token, half of them per rank over PCIe, all over the network; 64 copies of 7 us
+    assert instance.data.link_s[:, 0] == pytest.approx([16 * 65536 / 32e9, 16 * 131072 / 125e6])
+    assert instance.data.link_s[:, 1] == pytest.approx([64 * 7e-6] * 2)
+    for wrong, message in (("pool_mbit_per_s=0", "must be positive"), ("host_blocks=-1", "a server is given by")):
+        with pytest.raises(BadInstance, match=message):
+            read_tiers(write(tmp_path, f"# {wrong}\n{text}"))
