@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._cluster.data import DELAY, at_server
@@ -147,6 +148,7 @@ def _choose(
     data: Migrating, state: MigrationState, i: int, j: int, report_s: float, pick: Pick, theta: np.ndarray
 ) -> int:
     """Which request goes from server i to server j: the one with the highest positive score, or NOBODY."""
+    data, state = borrow(data), borrow(state)
     servers = _describe_server(data, state, i), _describe_server(data, state, j)
     engine, best, highest = state.cluster.engine, NOBODY, 0.0
     for p in range(engine.server[i].decoding):
@@ -218,6 +220,7 @@ def decide(
     theta: np.ndarray,
 ) -> int:
     """Start migrations at a tick, that of the pair with the highest score first; how many there are then."""
+    data, state, fates = borrow(data), borrow(state), borrow(fates)
     servers, report_s = len(state.moving), tick * data.tick_s[0]
     for i in range(servers):
         if state.moving[i].out >= 0 and is_lost(state, i):

@@ -76,6 +76,7 @@ def _advance(data: Migrating, state: MigrationState, fates: Fates, i: int, until
 @kernel
 def _run_to(data: Migrating, state: MigrationState, fates: Fates, until_s: float) -> int:
     """Let all servers run to a time, those that hand requests on first; how many requests have finished."""
+    data, state, fates = borrow(data), borrow(state), borrow(fates)
     finished = 0
     for i in range(len(state.moving)):
         state.moving[i].before_others = 1 if state.moving[i].out >= 0 else 0
@@ -92,6 +93,7 @@ def _route_until(
     data: Migrating, state: MigrationState, r: int, free_s: float, report_s: float, route: Route, theta: np.ndarray
 ) -> tuple[int, float]:
     """Route all requests that are decided on with this report; the next one, and when the router is free."""
+    data, state = borrow(data), borrow(state)
     cluster, arrival_s = data.cluster, data.cluster.requests.arrival_s
     while r < len(arrival_s):
         now_s = max(arrival_s[r], free_s)

@@ -110,6 +110,7 @@ def _serve(
     data: Migrating, books: Books, server: np.ndarray, sent_s: np.ndarray, i: int, tick_s: float, before: np.ndarray
 ) -> None:
     """Server i runs its next step, unless that ends after a tick: then it has begun, and runs after the tick."""
+    data, books, server, sent_s = borrow(data), borrow(books), borrow(server), borrow(sent_s)
     own, hands, book, ledger = at_server(data.cluster, i), books.hands[i], books.book[i], of_server(books, i)
     book.now_s = _next_s(books, sent_s, i)
     if hands.begun == NOT_BEGUN:
@@ -160,6 +161,7 @@ def _tick(
     data: Migrating, books: Books, sent_s: np.ndarray, server: np.ndarray, moves: np.ndarray, entry: int, tick: int
 ) -> tuple[int, int]:
     """What is decided at a tick; the next entry, and the rule that this one breaks."""
+    data, books = borrow(data), borrow(books)
     broken = FINE
     for i in range(len(books.hands)):
         if books.hands[i].begun == STANDS:
@@ -214,6 +216,7 @@ def _follow(
     data: Migrating, books: Books, sent_s: np.ndarray, server: np.ndarray, moves: np.ndarray
 ) -> tuple[int, int, int]:
     """Let all happen; the rule that is broken, by which entry, at which tick."""
+    data, books = borrow(data), borrow(books)
     horizon_s, before = data.cluster.time_s[HORIZON], np.empty(data.cluster.limit[0, MAX_RUNNING], np.int64)
     entry, tick, broken = 0, 0, FINE
     for i in range(len(books.hands)):
