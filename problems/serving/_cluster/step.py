@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import StepCost, step_seconds
 from problems._jit import inlined, kernel
 from problems.serving._cluster.cache import held, leave, length, needed, remember, take, trim
@@ -53,6 +54,7 @@ def _start(data: Cluster, own: Serving, state: ClusterState, i: int, r: int) -> 
 @kernel
 def admit(data: Cluster, state: ClusterState, i: int) -> None:
     """Look at the queue, and admit from its front what the batch and the memory hold."""
+    data, state = borrow(data), borrow(state)
     own = at_server(data, i)
     server, most = state.engine.server[i], own.limit[MAX_RUNNING]
     server.look = 0
@@ -146,6 +148,7 @@ def _done_prompts(state: ClusterState, i: int, tokens: int) -> int:
 @kernel
 def _share(data: Cluster, state: ClusterState, i: int, prompts: int, finished: int) -> None:
     """After a step: what is done enters the cache, prompts in order of admission, then requests by number."""
+    data, state = borrow(data), borrow(state)
     own, engine, server = at_server(data, i), state.engine, state.engine.server[i]
     free = server.free
     for p in range(finished, server.finished):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import kernel
 from problems.serving._cluster.cache import leave, trim
 from problems.serving._cluster.data import Cluster
@@ -27,6 +28,7 @@ def serve(
     It is up from the first time of ``life_s`` on, and fails at the second. Requests that are not done then keep
     what they have put out, and nothing else. Changes the order of ``mine``; returns when the last step has ended.
     """
+    data, ledger, shared, mine, at_s = borrow(data), borrow(ledger), borrow(shared), borrow(mine), borrow(at_s)
     begin(ledger, life_s[0])
     last_s = serve_until(data, ledger, shared, i, mine, at_s, life_s[1])
     for k in range(len(mine)):

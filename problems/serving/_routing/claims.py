@@ -96,7 +96,8 @@ CLAIMS = (
         setting="as above at 80 % load; dispatch alone, theirs with live migration",
         experiment=_tail,
         slow=True,
-        why="the tail here is the longest prompt's own prefill, which no dispatch shortens; migration is not modelled",
+        why="the tail here is the longest prompt's own prefill, which no dispatch shortens; serving/live_migration has "
+        "migration",
     ),
     Claim(
         "HexGen-Text2SQL (2025)",
@@ -113,7 +114,7 @@ CLAIMS = (
         "DualMap (2026)",
         "migration from hotspots, and a dual ring for scaling",
         "part of the design; no figure taken",
-        why="requests stay where they were sent, and no server comes or goes",
+        why="serving/live_migration has it among its rules; no figure to compare with, and no server comes or goes",
     ),
     Claim(
         "BatchLLM (2024)",
