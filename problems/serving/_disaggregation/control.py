@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._cluster.data import DECIDING, DECODE, MIXED, PREFILL, at_server
@@ -39,6 +40,7 @@ Turn = Callable[[Instance, Cluster, np.ndarray], float]
 @kernel
 def _lowest(data: Deployment, state: Deployed, kind: int, r: int, now_s: float, rule: Choose, theta: np.ndarray) -> int:
     """The instance with the lowest score among those that can be chosen for a request; the first of equals."""
+    data, state = borrow(data), borrow(state)
     count, turn = 0, state.controller[0].routed if kind == SENT else state.controller[0].handed
     for i in range(len(state.place)):
         count += 1 if (prefills(state, i) if kind == SENT else decodes(state, i)) else 0
@@ -59,6 +61,7 @@ def _lowest(data: Deployment, state: Deployed, kind: int, r: int, now_s: float, 
 @kernel
 def send(data: Deployment, state: Deployed, now_s: float, prefill: Choose, theta: np.ndarray) -> None:
     """Send the next request to an instance that prefills it."""
+    data, state = borrow(data), borrow(state)
     seen, requests = state.controller[0], data.cluster.requests
     r = seen.routed
     i = _lowest(data, state, np.int64(SENT), r, now_s, prefill, theta)
@@ -96,6 +99,7 @@ def come(data: Deployment, state: Deployed, now_s: float) -> None:
 @kernel
 def grant(data: Deployment, state: Deployed, i: int, now_s: float) -> None:
     """Let the caches of requests handed to instance i come, in order, while it has room; preempted ones go first."""
+    data, state = borrow(data), borrow(state)
     own, engine, at = at_server(data.cluster, i), state.engine, state.place[i]
     server = engine.server[i]
     while at.pending >= 0 and batch_of(state, i) < own.limit[MAX_RUNNING]:
@@ -115,6 +119,7 @@ def grant(data: Deployment, state: Deployed, i: int, now_s: float) -> None:
 @kernel
 def hand(data: Deployment, state: Deployed, r: int, now_s: float, decode: Choose, theta: np.ndarray) -> None:
     """Choose where request r is decoded, whose prompt is done."""
+    data, state = borrow(data), borrow(state)
     engine, seen = state.engine, state.controller[0]
     i = _lowest(data, state, np.int64(HANDED), r, now_s, decode, theta)
     write(state, entry(HANDED, i, r), now_s)
@@ -187,6 +192,7 @@ def _may_turn(state: Deployed, i: int, role: int, at_once: bool) -> bool:
 @kernel
 def tick(data: Deployment, state: Deployed, now_s: float, role: Turn, theta: np.ndarray) -> None:
     """Ask for the role of each instance that is not changing it, in order of number."""
+    data, state = borrow(data), borrow(state)
     seen, count = state.controller[0], len(state.place)
     learn(data, state)
     asked = question(np.int64(TURNED), np.int64(NO_REQUEST), seen.ticks, now_s, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.serving._cluster.data import DECODE, PERIOD, PREFILL, at_server
 from problems.serving._cluster.links import move_seconds
@@ -75,6 +76,7 @@ def describe_role(role: int) -> float:
 @kernel
 def describe_instance(data: Deployment, state: Deployed, i: int, place: int, asked: Question) -> Instance:
     """All that rules see of instance i, the place-th that can be chosen."""
+    data, state = borrow(data), borrow(state)
     own, at, known = at_server(data.cluster, i), state.place[i], state.controller[0].known
     told, prefill_s, transfer_s = state.report[known % 2, i], 0.0, 0.0
     if asked.r >= 0:

@@ -62,6 +62,7 @@ class Replayed(NamedTuple):
 @kernel
 def _tick(data: Deployment, run: Run, now_s: float) -> None:
     """Instances turn to the roles that the log says."""
+    data, run = borrow(data), borrow(run)
     books, number, last = run.books, run.done[TICKS], -1
     run.done[TICKS] += 1
     while run.cursor[0] < len(run.log):
@@ -162,6 +163,7 @@ def _until(data: Deployment, run: Run) -> float:
 @kernel
 def _one(data: Deployment, run: Run, now_s: float) -> None:
     """The first of what happens at a time."""
+    data, run = borrow(data), borrow(run)
     books, count = run.books, run.done
     for i in range(len(books.book)):
         if books.book[i].busy_s == now_s:

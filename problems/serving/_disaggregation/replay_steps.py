@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.serving._cluster.data import DECIDING, DECODE, PREFILL, at_server
@@ -178,6 +179,7 @@ def _portion(data: Deployment, books: Books, i: int, decoding: int) -> int:
 @kernel
 def begin(data: Deployment, run: Run, i: int, now_s: float) -> None:
     """Instance i takes in what has come, and begins a step if there is anything to compute."""
+    data, run = borrow(data), borrow(run)
     books, book = run.books, run.books.book[i]
     book.wake_s = np.inf
     while book.joined < book.came:
@@ -222,6 +224,7 @@ def _hand_over(data: Deployment, run: Run, r: int, now_s: float) -> None:
 @kernel
 def finish_step(data: Deployment, run: Run, i: int) -> None:
     """The tokens of a step come out: first of what decodes, then of prompts, in order."""
+    data, run = borrow(data), borrow(run)
     books, book = run.books, run.books.book[i]
     now_s, prompts = book.busy_s, False
     book.busy_s, run.clock_s[1] = np.inf, max(run.clock_s[1], now_s)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.serving._cluster.data import PREFILL, at_server
@@ -58,6 +59,7 @@ def batch_of(state: Deployed, i: int) -> int:
 @kernel
 def _join_moved(data: Deployment, state: Deployed, i: int) -> None:
     """Requests whose cache has come decode from now on."""
+    data, state = borrow(data), borrow(state)
     own, engine, at = at_server(data.cluster, i), state.engine, state.place[i]
     while at.first >= 0 and at.first != at.moving:
         r = at.first
@@ -71,6 +73,7 @@ def _join_moved(data: Deployment, state: Deployed, i: int) -> None:
 @kernel
 def _admit(data: Deployment, state: Deployed, i: int) -> None:
     """Look at the queue, and admit from its front what the batch and the memory hold."""
+    data, state = borrow(data), borrow(state)
     own, engine = at_server(data.cluster, i), state.engine
     server, most = engine.server[i], own.limit[MAX_RUNNING]
     if batch_of(state, i) >= most or server.free == 0:
@@ -167,6 +170,7 @@ def begin_step(data: Deployment, state: Deployed, i: int, now_s: float) -> None:
 @kernel
 def _note_ends(data: Deployment, state: Deployed, i: int, before: int) -> None:
     """Count the requests that finished in this step, and whether their promises were kept."""
+    data, state = borrow(data), borrow(state)
     engine, now, requests = state.engine, state.controller[0], data.cluster.requests
     for p in range(before, engine.server[i].finished):
         r = engine.ended[p % len(engine.ended)]
@@ -222,6 +226,7 @@ def _leave_prompts(own: Serving, state: Deployed, i: int) -> int:
 @kernel
 def _end_prompts(data: Deployment, state: Deployed, i: int) -> int:
     """The prompt tokens of a step are computed; number of requests that are to be handed over."""
+    data, state = borrow(data), borrow(state)
     own, engine, leaving = at_server(data.cluster, i), state.engine, 0
     prefill(engine, i, state.place[i].tokens)
     _note_firsts(data, state, i)

@@ -71,6 +71,7 @@ def _charge(clients: Clients, c: int, service: Service, charge: Charge, theta: n
 @kernel
 def _settle(data: Serving, state: State, clients: Clients, charge: Charge, lift: Lift, theta: np.ndarray) -> None:
     """Take in who has come since the last look; then charge output since then."""
+    data, state, clients = borrow(data), borrow(state), borrow(clients)
     for r in range(clients.tally[SEEN], state.server[0].arrived):
         c = data.requests.tenant[r]
         if clients.waiting[c] == 0:
@@ -129,6 +130,7 @@ def _look(
     log: np.ndarray,
 ) -> None:
     """Settle counters, and admit one request after the other while the first of them fits."""
+    data, state, clients, log = borrow(data), borrow(state), borrow(clients), borrow(log)
     i, server = 0, state.server[0]
     _settle(data, state, clients, charge, lift, theta)
     _count_waiting(data, state, clients, i)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._hardware.step_cost import step_seconds
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
@@ -116,6 +117,7 @@ def admit_displacing(
     log: np.ndarray,
 ) -> None:
     """Admit from the front of the ranked queue until the rule stops it, or there is no room to be had."""
+    data, state, step, log = borrow(data), borrow(state), borrow(step), borrow(log)
     i, cost = 0, unpack_cost(data)
     count = rank_queue(data, cost, state, i, order, theta)
     server, seen = state.server[i], describe_server(data, cost, state, i)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from problems._borrow import borrow
 from problems._jit import inlined, kernel
 from problems.problem import NonFiniteScore
 from problems.serving._preemption.views import Step
@@ -114,6 +115,7 @@ def _boundary(start_s: float, lead_s: float, segment_s: float, until_s: float) -
 @kernel
 def _run(data: Serving, state: State, step: Segmented, cut: Cut, theta: np.ndarray, log: np.ndarray) -> bool:
     """Let time pass until the step ends, or is cut for someone who has arrived; whether it has ended."""
+    data, state, step, log = borrow(data), borrow(state), borrow(step), borrow(log)
     i = 0
     server, book = state.server[i], step.book[0]
     start_s, lead_s = server.now_s, server.debt_s
@@ -184,6 +186,7 @@ def segmented_step(
     log: np.ndarray,
 ) -> None:
     """Run a step that prefills, and may be cut."""
+    data, state, step, log = borrow(data), borrow(state), borrow(step), borrow(log)
     i, book = 0, step.book[0]
     _note(state, step, tokens, decode)
     book.left_s, book.done_s = begin_mixed(data, unpack_cost(data), state, i, tokens, decode), 0.0

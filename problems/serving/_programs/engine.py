@@ -62,6 +62,7 @@ LONGEST_PIN_MS = 2**36  # two years
 @kernel
 def release(data: Agents, state: State, flow: Flow) -> None:
     """Queue all calls that have been released by now, and count the programs that have arrived."""
+    data, state, flow = borrow(data), borrow(state), borrow(flow)
     server, totals = state.server[0], flow.flow[0]
     while totals.arrived < len(data.arrival_s) and data.arrival_s[totals.arrived] <= server.now_s:
         totals.arrived += 1
@@ -122,6 +123,7 @@ def drop(
 
     The context of call ``spared`` stays, and so do those that are pinned, if pins hold.
     """
+    data, state, flow, log = borrow(data), borrow(state), borrow(flow), borrow(log)
     now_s, victim, highest = state.server[0].now_s, -1, -np.inf
     seen, pins = describe_programs_server(data, cost, state, flow, 0), pins_hold(flow)
     for k in range(flow.flow[0].parked):
@@ -151,6 +153,7 @@ def _score(order: Order, call: Call, seen: Server, theta: np.ndarray) -> float:
 @kernel
 def rank(data: Agents, cost: StepCost, state: State, flow: Flow, order: Order, theta: np.ndarray) -> int:
     """Score all that waits and charge for it; how many there are in the heap."""
+    data, state, flow = borrow(data), borrow(state), borrow(flow)
     server = state.server[0]
     server.debt_s += data.time_s[DECISION] + data.time_s[CANDIDATE] * server.waiting
     seen, count, c = describe_programs_server(data, cost, state, flow, 0), 0, server.first
@@ -197,6 +200,7 @@ def admit_calls(
     count: int,
 ) -> None:
     """Admit from the front of the ranked queue until the batch or the memory is full."""
+    data, state, flow, log = borrow(data), borrow(state), borrow(flow), borrow(log)
     server, totals = state.server[0], flow.flow[0]
     while count > 0 and totals.running < data.limit[MAX_RUNNING]:
         c = pop(state, count)
@@ -241,6 +245,7 @@ def make_space(
     log: np.ndarray,
 ) -> None:
     """Evict contexts, then preempt the last in order, until all that decodes has a block for its next token."""
+    data, state, flow, log = borrow(data), borrow(state), borrow(flow), borrow(log)
     server, totals = state.server[0], flow.flow[0]
     count_crossings(data, state, 0)
     while state.crossing[0] > server.free:
@@ -270,6 +275,7 @@ def _end(
     c: int,
 ) -> None:
     """A call has finished: its program goes on, and its context is parked if another call goes on from it."""
+    data, state, flow, log = borrow(data), borrow(state), borrow(flow), borrow(log)
     server, totals, call, calls = state.server[0], flow.flow[0], flow.call[c], data.requests
     _leave(flow, calls.program[c], c, server.now_s)
     program = flow.program[calls.program[c]]
