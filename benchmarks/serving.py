@@ -6,7 +6,8 @@ The first line is the one we quote: Sarathi-Serve's rule (512 tokens a step) on 
 on an A100-80, 6.45 requests per second with the length statistics of the Azure conversation trace, as in the
 anchor runs of Vidur. Then other rules and loads, memory per request, and one candidate on 8 scenarios x 5 seeds
 x 20,000 requests. Then clusters: 64 such servers behind a router, with and without prefix caches. The last lines are of
-separate prefill and decode (eight instances, one candidate on the train split), and of fleets that grow and shrink.
+separate prefill and decode (eight instances, one candidate on the train split), of fleets that grow and shrink,
+and of servers that migrate requests.
 The ratio to Vidur: benchmarks/against_vidur.py.
 """
 
@@ -35,6 +36,7 @@ REPEATS = 5
 PROBLEM = registry.load("serving/continuous_batching")
 ROUTING = registry.load("serving/request_routing")
 DISAGGREGATED = registry.load("serving/prefill_decode")
+MIGRATING = registry.load("serving/live_migration")
 SCALING = registry.load("serving/fleet_scaling")
 ANCHOR = Scenario(Host("A100-80", "Llama-3.1-8B"), 1.0, 6.45)
 
@@ -57,6 +59,19 @@ def main() -> None:
     clusters()
     deployments()
     fleets()
+    migrations()
+
+
+def migrations() -> None:
+    """Requests per second of servers that migrate, by scenario, and the CPU time of one candidate on all of train."""
+    instances, total = MIGRATING.splits["train"](), 0.0
+    for group in dict.fromkeys(instance.group for instance in instances):
+        chosen = [instance.data for instance in instances if instance.group == group]
+        seconds = seconds_of(MIGRATING, "llumnix", chosen)
+        total += seconds
+        requests = sum(len(data.cluster.requests.arrival_s) for data in chosen)
+        print(f"live migration, llumnix, {group}: {requests / seconds:,.0f} requests/s")
+    print(f"one candidate on train of serving/live_migration, {len(instances)} instances: {total:.2f} s")
 
 
 def fleets() -> None:

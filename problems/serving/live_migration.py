@@ -28,10 +28,10 @@ from problems.serving._migration.engine import live_migration as simulate
 from problems.serving._migration.hidden import HIDDEN
 from problems.serving._migration.metrics import RAW_UNITS, lower_bounds, measure
 from problems.serving._migration.reader import FORMAT, read
-from problems.serving._migration.replay import verify
 from problems.serving._migration.rules import RULES
 from problems.serving._migration.suites import SPLITS, probes, suite
 from problems.serving._migration.trace import explain, narrate
+from problems.serving._migration.verify import verify
 from problems.serving._migration.views import Job, Server
 from problems.serving._server.objectives import DECISION_TIME, NORMALISED_LATENCY, P99_TTFT, SLO_ATTAINMENT
 

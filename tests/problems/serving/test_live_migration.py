@@ -17,8 +17,8 @@ from problems.serving._migration.claims import CLAIMS
 from problems.serving._migration.data import Migrating, make_migrating, on_hosts
 from problems.serving._migration.log import JOINED, LOST, QUEUED, REFUSED, migration
 from problems.serving._migration.metrics import measure
-from problems.serving._migration.replay import verify
 from problems.serving._migration.trace import explain, narrate
+from problems.serving._migration.verify import verify
 from problems.serving._migration.views import Job, Server
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import make_requests

@@ -12,7 +12,7 @@ from problems.serving._cluster.links import Move
 from problems.serving._migration.data import Migrating, make_migrating
 from problems.serving._migration.engine import Migration
 from problems.serving._migration.log import JOINED, QUEUED
-from problems.serving._migration.replay import verify
+from problems.serving._migration.verify import verify
 from problems.serving._migration.views import Job, Server
 
 
