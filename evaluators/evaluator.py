@@ -73,6 +73,7 @@ class Evaluator(Host):
             if isinstance(answer, Failure):
                 return answer
             found = examine(self.problem, instances, answer.solutions)
+            self._verified |= not isinstance(found, Infeasible)
             return found if isinstance(found, Infeasible) else list(answer.solutions)
 
     @contextlib.asynccontextmanager

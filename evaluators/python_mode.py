@@ -128,7 +128,7 @@ class PythonEvaluator(Evaluator):
             return refusal
         instances = self.instances(split)
         probes = self.problem.probes() if probe else ()
-        async with self._slots:
+        async with self._slots, self._alone_at_first():
             asked_at_s = time.monotonic()
             talk = _Talk(self.problem, [*probes, *instances])
             ended = await self._run(source, split, probe, talk=talk)
@@ -144,6 +144,7 @@ class PythonEvaluator(Evaluator):
             answered_at_s = time.monotonic()
             n = len(probes)
             outcome = score(self.problem, instances, talk.solutions[n:], talk.nanoseconds[n:])
+            self._verified |= isinstance(outcome, Ok)
         if not isinstance(outcome, Ok):
             return outcome
         cost = {"run_s": answered_at_s - asked_at_s, "score_s": time.monotonic() - answered_at_s}

@@ -45,8 +45,8 @@ may move.
 A server works by itself in steps, first come, first served: it decodes one token for each running request, and fills
 the step with prompt tokens up to 2048. A request holds KV cache for its prompt and output so far. If a request in the
 queue does not fit, all behind it wait; if decoding lacks memory, the latest request is preempted, loses its cache, and
-is computed anew. In two of three scenarios memory holds only a dozen long requests, and lengths differ by a factor
-of a hundred; in the third, prompts begin alike, and what is computed of them stays in the server's prefix cache.
+is computed anew. In two of three scenarios a server's memory holds about 13,000 tokens, and lengths differ by a
+factor of a hundred; in the third, prompts begin alike, and what is computed of them stays in the server's prefix cache.
 
 Four times a second `pair(source, target)` is asked about all pairs of servers that take part in no migration (a source
 has something that waits or decodes). The pair with the **highest positive** value comes first: `pick(job, source,

@@ -65,6 +65,19 @@ def move_of(host: Host) -> Move:
     return Move(kv_bytes_per_rank(of, host.tp) / over.bytes_per_s, copies * over.segment_s, over.latency_s)
 
 
+def moves_on(hosts: Sequence[Host]) -> list[Move]:
+    """One move per host; all run one model.
+
+    Raises
+    ------
+    ValueError
+        If models differ.
+    """
+    if len(names := sorted({host.model for host in hosts})) > 1:
+        raise ValueError(f"all servers must run one model, or they cannot share KV cache, got {names}")
+    return [move_of(host) for host in hosts]
+
+
 @inlined
 def move_seconds(data: Linked, home: int, target: int, tokens: int) -> float:
     """Duration of moving the cache of so many tokens from one server to another; the slower link counts."""

@@ -17,7 +17,7 @@ from problems.serving._cluster.data import (
     make_cluster,
     with_requests,
 )
-from problems.serving._cluster.links import Move, freeze_moves, move_of
+from problems.serving._cluster.links import Move, freeze_moves, moves_on
 from problems.serving._server.machine import Host
 from problems.serving._server.requests import Requests
 
@@ -140,8 +140,6 @@ def on_hosts(
     ValueError
         As make_deployment, if models differ, and if one does not fit its device.
     """
-    if len(names := sorted({host.model for host, _, _ in hosts})) > 1:
-        raise ValueError(f"all instances must run one model, or they cannot share KV cache, got {names}")
+    moves = moves_on([host for host, _, _ in hosts])
     groups = [group_on(host, count, horizon_s, token_budget, role) for host, count, role in hosts]
-    moves = [move_of(host) for host, _, _ in hosts]
     return make_deployment(requests, groups, moves, plan, router=router, control=control, group_blocks=group_blocks)

@@ -17,12 +17,12 @@ from problems.serving._cluster.data import (
     make_cluster,
     with_requests,
 )
-from problems.serving._cluster.links import Move, freeze_moves, move_of
+from problems.serving._cluster.links import Move, freeze_moves, moves_on
 from problems.serving._migration.log import MOST_REQUESTS, MOST_TICKS
 from problems.serving._server.machine import HORIZON, Host
 from problems.serving._server.requests import Requests
 
-# Llumnix decides every 50 ms; copying a request takes longer than that, and a tick costs as much as ten steps here.
+# Llumnix decides every 50 ms; a longer tick leaves longer leaps.
 TICK_S = 0.25
 
 
@@ -102,8 +102,6 @@ def on_hosts(
     ValueError
         As make_migrating, if models differ, and if one does not fit its device.
     """
-    if len(names := sorted({host.model for host, _ in hosts})) > 1:
-        raise ValueError(f"all servers must run one model, or they cannot hand on KV cache, got {names}")
+    moves = moves_on([host for host, _ in hosts])
     groups = [group_on(host, count, horizon_s, token_budget) for host, count in hosts]
-    moves = [move_of(host) for host, _ in hosts]
     return make_migrating(requests, groups, moves, router, cache_tokens=cache_tokens, group_blocks=group_blocks)

@@ -73,7 +73,7 @@ def busy_to_idle(source: Server, target: Server) -> float:
 
 
 def last_of_the_queue(job: Job, source: Server, target: Server) -> float:
-    """The waiting request that came last, unless it is about to be admitted anyway."""
+    """The waiting request that came last, if it fits there."""
     if job.waiting < 1.0 or job.prefill_left > target.free:
         return 0.0
     return 1.0 / (1.0 + job.idle)
